@@ -1,0 +1,1 @@
+"""What is decided, without I/O: values and pure functions, standard library only."""

@@ -1,0 +1,74 @@
+"""What all messages have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farm.domain.artifact import Artifact, FileRef
+from farm.domain.errors import Actor, Failure, FarmError
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Message(BaseModel):
+    """A frozen message that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(Message):
+    """One file of an artifact: `name` is a relative POSIX path."""
+
+    name: str = Field(min_length=1, max_length=512)
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+    @staticmethod
+    def of(ref: FileRef) -> FileEntry:
+        return FileEntry(name=ref.name, sha256=ref.sha256, size_bytes=ref.size_bytes)
+
+    def ref(self) -> FileRef:
+        return FileRef(self.name, self.sha256, self.size_bytes)
+
+
+class ArtifactEntry(Message):
+    """A file, or a tree of files."""
+
+    files: list[FileEntry] = Field(min_length=1)
+    is_tree: bool = False
+
+    @staticmethod
+    def of(artifact: Artifact) -> ArtifactEntry:
+        return ArtifactEntry(files=[FileEntry.of(f) for f in artifact.files], is_tree=artifact.is_tree)
+
+    def artifact(self) -> Artifact:
+        return Artifact(tuple(sorted(f.ref() for f in self.files)), self.is_tree)
+
+
+class FailureEntry(Message):
+    """A failure on the wire."""
+
+    code: str
+    message: str
+    who_must_act: Actor
+    retryable: bool
+    remedy: str | None = None
+    evidence: dict[str, Any] = Field(default_factory=dict)
+
+    @staticmethod
+    def of(failure: Failure) -> FailureEntry:
+        return FailureEntry(
+            code=failure.code,
+            message=failure.message,
+            who_must_act=failure.who_must_act,
+            retryable=failure.retryable,
+            remedy=failure.remedy,
+            evidence=dict(failure.evidence),
+        )
+
+    def error(self) -> FarmError:
+        return FarmError.from_failure(
+            Failure(self.code, self.message, self.who_must_act, self.retryable, self.remedy, self.evidence)
+        )

@@ -1,0 +1,139 @@
+"""What users send and see: models, jobs, targets, routes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from farm.wire.base import ArtifactEntry, FailureEntry, FileEntry, Message
+
+JobState = Literal["inspecting", "planned", "running", "succeeded", "partial", "failed", "refused", "cancelled"]
+ENDED: tuple[JobState, ...] = ("succeeded", "partial", "failed", "refused", "cancelled")
+
+
+class ModelRequest(Message):
+    """One model of a job.
+
+    `inputs` are strings NAME:DTYPE[D,D,…] and fix what the file leaves open. `calibration` and `evaluation` are
+    uploaded .npz files whose arrays go by input name; `evaluation` also holds `labels`.
+    """
+
+    artifact: ArtifactEntry
+    name: str | None = Field(default=None, max_length=200)
+    file_name: str = Field(max_length=255, description="the submitted file's or folder's own name")
+    inputs: list[str] = Field(default_factory=list)
+    calibration: FileEntry | None = None
+    evaluation: FileEntry | None = None
+    metric: str | None = None
+    preprocessing: dict[str, Any] | None = None
+
+
+class JobRequest(Message):
+    """One submission: models x targets x runtimes x recipes."""
+
+    models: list[ModelRequest] = Field(min_length=1, max_length=1000)
+    targets: list[str] = Field(min_length=1)
+    runtimes: list[str] | None = None
+    recipes: list[str] | None = None
+    constraints: list[str] = Field(default_factory=list)
+    objective: Literal["latency", "size", "accuracy", "memory"] | None = None
+    name: str | None = Field(default=None, max_length=200)
+    labels: dict[str, str] = Field(default_factory=dict)
+    max_measurement_age_s: float = Field(default=0.0, ge=0)
+    max_runtime_seconds: float | None = Field(default=None, gt=0)
+
+
+class Progress(Message):
+    """How far a job is: steps that ended, steps in all, and what runs now."""
+
+    steps_done: int
+    steps_total: int
+    running: list[str] = Field(default_factory=list, description="a line per step: stage, model, target, recipe, host")
+
+
+class JobView(Message):
+    """A job without its results."""
+
+    job: str
+    project: str
+    name: str | None
+    labels: dict[str, str]
+    state: JobState
+    reasons: list[dict[str, Any]] = Field(default_factory=list)
+    retry_of: str | None = None
+    created: datetime
+    ended: datetime | None = None
+    results_total: int = 0
+    results_by_verdict: dict[str, int] = Field(default_factory=dict)
+    progress: Progress
+
+
+class ModelView(Message):
+    """A model and, once inspected, its facts (the JSON of farm.domain.facts.ModelFacts)."""
+
+    model: str
+    digest: str
+    state: Literal["inspecting", "inspected", "failed"]
+    facts: dict[str, Any] | None = None
+    failure: FailureEntry | None = None
+
+
+class ModelCreate(Message):
+    """Register uploaded files as a model, to have it inspected."""
+
+    artifact: ArtifactEntry
+    file_name: str = Field(max_length=255)
+
+
+class TargetView(Message):
+    """A profile as a target: what it is, what it runs, and who serves it now."""
+
+    name: str
+    title: str
+    architecture: str
+    runtimes: list[str]
+    live_hosts: list[str]
+    verified: bool
+
+
+class RouteView(Message):
+    """One stage as an edge of the format graph; `available` false comes with `why_not`."""
+
+    stage: str
+    kind: str
+    source: str | None
+    target: str | None
+    recipe: str | None
+    environment: str
+    tools: dict[str, str]
+    available: bool
+    why_not: str | None = None
+
+
+class LogView(Message):
+    """The log of one attempt; `url` is presigned, None while the attempt runs."""
+
+    step: str
+    stage: str
+    attempt: int
+    host: str | None
+    state: str
+    url: str | None
+
+
+class ResultFiles(Message):
+    """The published files of one result; `folder` is model/target/runtime/recipe."""
+
+    folder: str
+    files: list[dict[str, Any]] = Field(description="items of transfers.Download")
+
+
+class Event(Message):
+    """One server-sent event: `event` is job, result or step; `data` the changed object's JSON."""
+
+    id: int
+    event: Literal["job", "result", "step"]
+    at: datetime
+    data: dict[str, Any]
