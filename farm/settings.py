@@ -1,0 +1,73 @@
+"""One typed settings object, from environment variables (FARM_…) and the TOML file that FARM_CONFIG names."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+class Settings(BaseSettings):
+    """Every setting of every part; a part reads what concerns it. The environment wins over the TOML file."""
+
+    model_config = SettingsConfigDict(env_prefix="FARM_", extra="ignore", frozen=True)
+
+    url: str = Field(default="http://127.0.0.1:8765", description="where clients and workers reach the API")
+    token: SecretStr | None = Field(default=None, description="the caller's token: a user's, or a host's")
+    listen: str = Field(default="127.0.0.1:8765", description="where `farm api` listens")
+
+    database_url: SecretStr = Field(default=SecretStr("postgresql+psycopg://farm@127.0.0.1:5432/farm"))
+    redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"))
+
+    s3_endpoint: str = Field(default="http://127.0.0.1:8333", description="how the control plane reaches S3")
+    s3_public_endpoint: str | None = Field(default=None, description="what is signed into URLs; s3_endpoint when unset")
+    s3_bucket: str = "farm"
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
+    url_lifetime_s: int = Field(default=3600, ge=60, le=7 * 86400)
+    single_put_limit_bytes: int = Field(default=2 << 30, ge=5 << 20, le=5 << 30)
+    part_size_bytes: int = Field(default=64 << 20, ge=5 << 20)
+    max_file_bytes: int = Field(default=20 << 30, description="a larger file is refused at declaration")
+
+    lease_s: float = Field(default=20.0, gt=0)
+    heartbeat_s: float = Field(default=5.0, gt=0)
+    host_grace_s: float = Field(default=60.0, gt=0, description="a host is live while its heartbeat is younger")
+    republish_after_s: float = Field(default=10.0, gt=0)
+    republish_behind_others_s: float = Field(default=60.0, gt=0)
+    control_tick_s: float = Field(default=1.0, gt=0, description="how long control sleeps when nothing wakes it")
+    max_attempts: int = Field(default=3, ge=1, description="attempts of a step before a host's failure is final")
+    retry_backoff_s: float = Field(default=2.0, ge=0)
+    upload_retention_s: float = Field(default=24 * 3600.0, gt=0)
+
+    work_dir: Path = Field(default=Path(".farm/work"), description="a worker's scratch space")
+    cache_dir: Path = Field(default=Path(".farm/cache"), description="a worker's content-addressed input cache")
+    cache_limit_bytes: int = 20 << 30
+    environments_dir: Path = Field(default=Path(".envs"), description="where stage environments are installed")
+    host_name: str | None = Field(default=None, description="a worker's name; the machine's when unset")
+    concurrency: int = Field(default=2, ge=1, description="build steps a worker runs at once")
+    accept_isolation: tuple[str, ...] = Field(default=("full", "partial"))
+    transfer_budget_s: float = Field(default=60.0, gt=0, description="how long a worker retries storage and API")
+
+    flower_shows_names: bool = Field(default=True, description="False shows ids instead of model names in Flower")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, os.environ.get("FARM_CONFIG") or None)
+        return init_settings, env_settings, toml
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings once per process."""
+    return Settings()
