@@ -1,0 +1,166 @@
+"""The report's result, told from the plan and what its steps found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farm.domain.artifact import Artifact
+from farm.domain.errors import Failure, FarmBug
+from farm.domain.plan import Branch, Plan, PlannedResult
+from farm.domain.progress import Progress, States, StepPhase, StepState, branch_failure
+from farm.domain.recipe import BASELINE
+from farm.domain.verdict import Verdict, judge
+
+
+def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> dict[str, Any]:
+    """Tell how a result ended, in the fields of report.schema.json."""
+    result = plan.results[index]
+    told = open_result(plan, progress, index, states)
+    if result.failure is not None:
+        return told | _failed(result.failure)
+    failure = branch_failure(plan, progress, index, progress[index].branch, states)
+    if failure is not None:
+        return told | _failed(_best_known(plan, progress, index, states) or failure)
+    return told | _succeeded(plan, result, result.branches[progress[index].branch], progress, states)
+
+
+def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> dict[str, Any]:
+    """Tell what is known of a result that has not ended: its name, its state and its steps."""
+    result = plan.results[index]
+    branches = result.branches[: progress[index].branch + 1] if result.branches else ()
+    keys = dict.fromkeys(key for branch in branches for key in branch.steps)
+    steps = [states[key] for key in (result.inspect, *keys) if key and key in states]
+    moving = any(s.phase in (StepPhase.RUNNING, StepPhase.SUCCEEDED) for s in steps if s.key != result.inspect)
+    return {
+        "model": result.model,
+        "target": result.target,
+        "target_runtime": result.target_runtime,
+        "recipe": result.recipe,
+        "state": "running" if moving else "waiting",
+        "verdict": None,
+        "routes": [list(branch.route) for branch in branches],
+        "refused_routes": list(result.refused_routes),
+        "steps": [_step(state) for state in steps],
+        "tool_versions": _tool_versions(steps),
+    }
+
+
+def artifact_of(result: PlannedResult, branch: Branch, states: States) -> Artifact:
+    """Find the files of a branch: what its last transform made, or the source itself."""
+    given = branch.artifact
+    if given.artifact is not None:
+        return given.artifact
+    outputs = states[given.step or ""].outputs
+    if given.output not in outputs:
+        raise FarmBug(f"Step {given.step} of {result.model} gave no output {given.output!r}.")
+    return outputs[given.output]
+
+
+def _succeeded(
+    plan: Plan, result: PlannedResult, branch: Branch, progress: Sequence[Progress], states: States
+) -> dict[str, Any]:
+    compared = states[branch.compare].facts
+    measured = states[branch.measure]
+    accuracy = states[branch.evaluate].facts["accuracy"] if branch.evaluate else None
+    conditions = measured.facts["conditions"]
+    versus_float = _versus_float(plan, result, measured, progress, states)
+    holding = judge(
+        result.recipe,
+        numerics=compared["numerics"],
+        accuracy=accuracy,
+        conditions=conditions,
+        versus_float=versus_float,
+    )
+    artifact = artifact_of(result, branch, states)
+    contract = dict(compared["artifact"])
+    return {
+        "state": "succeeded",
+        "verdict": holding[0].value,
+        "verdicts": [verdict.value for verdict in holding],
+        "artifact": {
+            "files": [{"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in artifact.files],
+            "size_bytes": artifact.size_bytes,
+            "inputs": contract.get("inputs", []),
+            "outputs": contract.get("outputs", []),
+            "contract_changes": list(dict.fromkeys((*result.changes, *contract.get("contract_changes", ())))),
+        },
+        "numerics": compared["numerics"],
+        "accuracy": accuracy,
+        "execution_summary": dict(measured.facts["execution_summary"])
+        | {
+            "versus_float": versus_float,
+            "reused": measured.reused,
+            "age_s": measured.age_s if measured.reused else None,
+        },
+        "execution_detail": None,
+        "conditions": conditions,
+    }
+
+
+def _versus_float(
+    plan: Plan, result: PlannedResult, measured: StepState, progress: Sequence[Progress], states: States
+) -> float | None:
+    """Divide the float median by this one (above 1 is faster); None unless both measurements are valid."""
+    if result.recipe == BASELINE:
+        return 1.0 if measured.facts["conditions"]["valid"] else None
+    if result.baseline is None:
+        return None
+    baseline = plan.results[result.baseline]
+    if not baseline.branches:
+        return None
+    other = states.get(baseline.branches[progress[result.baseline].branch].measure)
+    if other is None or other.phase is not StepPhase.SUCCEEDED:
+        return None
+    if not (other.facts["conditions"]["valid"] and measured.facts["conditions"]["valid"]):
+        return None
+    mine = float(measured.facts["execution_summary"]["estimated_inference_time"])
+    return float(other.facts["execution_summary"]["estimated_inference_time"]) / mine
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    return {
+        "state": "failed",
+        "verdict": Verdict.FAILED.value,
+        "verdicts": [Verdict.FAILED.value],
+        "failure_type": failure.code,
+        "who_must_act": failure.who_must_act.value,
+        "retryable": failure.retryable,
+        "message": failure.message,
+        "remedy": failure.remedy,
+        "evidence": dict(failure.evidence),
+    }
+
+
+def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Failure | None:
+    """Choose the failure to show: that of the best route; the steps list shows the others."""
+    for number in range(progress[index].branch + 1):
+        failure = branch_failure(plan, progress, index, number, states)
+        if failure is not None:
+            return failure
+    return None
+
+
+def _step(state: StepState) -> dict[str, Any]:
+    failure: Mapping[str, Any] = {}
+    if state.failure is not None:
+        failure = {"failure_type": state.failure.code, "message": state.failure.message}
+    return {
+        "step": state.step,
+        "stage": state.stage,
+        "state": state.phase.value,
+        "key": state.key,
+        "reused": state.reused,
+        "attempts": state.attempts,
+        "isolation": state.isolation,
+        "queue_time_s": state.queue_time_s,
+        "run_time_s": state.run_time_s,
+        "host": state.host,
+        "reproduce": state.reproduce,
+        **failure,
+    }
+
+
+def _tool_versions(steps: Sequence[StepState]) -> list[dict[str, str]]:
+    found = {name: version for state in steps for name, version in state.tool_versions.items()}
+    return [{"name": name, "version": version} for name, version in sorted(found.items())]

@@ -1,0 +1,134 @@
+"""The plan: the graph of steps that answers a job.
+
+A plan is a pure function of request, facts, stage catalogue and live-host snapshot. Every result keeps its routes as
+alternatives, best first; each alternative is a branch with its own keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm.domain.artifact import Artifact
+from farm.domain.codec import digest
+from farm.domain.errors import Failure
+from farm.domain.facts import Format
+from farm.domain.stage import StageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a step reads in one role: an uploaded artifact, or the output of another step."""
+
+    role: str
+    artifact: Artifact | None = None
+    step: str | None = None
+    output: str = "model"
+
+    def as_(self, role: str) -> Input:
+        return Input(role, self.artifact, self.step, self.output)
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        if self.artifact is not None:
+            return {"role": self.role, "digest": self.artifact.digest}
+        return {"role": self.role, "step": self.step or "", "output": self.output}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A stage bound to inputs and options.
+
+    `key` identifies it. `reuse_key` is the key without the job: what an old measurement is found by.
+    `environment_digest` is that of the lock a host must attest to claim it.
+    """
+
+    key: str
+    stage: str
+    version: str
+    kind: str
+    environment: str
+    environment_digest: str
+    options: Mapping[str, Any]
+    profile: Mapping[str, Any]
+    inputs: tuple[Input, ...]
+    queue: str
+    title: str
+    max_runtime_seconds: float
+    memory_bytes: int
+    target: str | None = None
+    reuse_key: str | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(given.step for given in self.inputs if given.step))
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One route of a result: its steps in order, and which of them say what.
+
+    `artifact` is where the result's file comes from: the last transform, or the source itself.
+    """
+
+    route: tuple[str, ...]
+    float_route: tuple[str, ...]
+    steps: tuple[str, ...]
+    artifact: Input
+    compare: str
+    measure: str
+    evaluate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedResult:
+    """One row of the answer: a model on a target under a runtime by a recipe.
+
+    `baseline` is the index of the float32 result it is held against. An unlisted result is such a baseline that
+    nobody asked for: it is run, not reported. `failure` says why no branch exists.
+    """
+
+    model: str
+    target: str
+    target_runtime: str
+    recipe: str
+    format: Format | None
+    branches: tuple[Branch, ...]
+    baseline: int | None = None
+    listed: bool = True
+    failure: Failure | None = None
+    inspect: str | None = None
+    changes: tuple[str, ...] = ()
+    refused_routes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps by key, and results in the order of the report."""
+
+    steps: Mapping[str, PlannedStep] = field(default_factory=dict)
+    results: tuple[PlannedResult, ...] = ()
+
+
+def step_key(
+    spec: StageSpec,
+    *,
+    options: Mapping[str, Any],
+    profile: Mapping[str, Any],
+    pins: Mapping[str, str],
+    inputs: tuple[Input, ...],
+    job: str | None,
+) -> str:
+    """Identify a step by what it reads, its options and its tools (invariant I3); `job` only for measurements."""
+    return digest(
+        {
+            "stage": spec.name,
+            "version": spec.version,
+            "options": options,
+            "profile": profile,
+            "tools": {tool: pins.get(tool, "") for tool in spec.tools},
+            "inputs": [given.identity for given in inputs],
+            "job": job,
+        }
+    )

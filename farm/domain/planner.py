@@ -1,0 +1,354 @@
+"""Make a plan, or all the reasons against it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from farm.domain.artifact import Artifact
+from farm.domain.catalogue import Catalogue, LiveHost, Target, near_misses
+from farm.domain.codec import encode
+from farm.domain.errors import EnvironmentMissing, Failure, FarmError, Incompatible, NoLiveHost, UnknownName
+from farm.domain.facts import ModelFacts, TensorSpec
+from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
+from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep, step_key
+from farm.domain.recipe import BASELINE, RECIPES
+from farm.domain.routes import Route, find_routes
+from farm.domain.stage import Kind, StageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job asks for; `runtimes` None means every runtime of each target."""
+
+    job: str
+    targets: tuple[str, ...]
+    runtimes: tuple[str, ...] | None
+    recipes: tuple[str, ...]
+    max_runtime_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One model of the job after inspection; `facts` is None when inspection failed and `failures` says why.
+
+    `calibration_arrays` and `evaluation_arrays` are what inspection found in the data files: {name: {dtype, shape}}.
+    """
+
+    name: str
+    artifact: Artifact
+    facts: ModelFacts | None
+    inspect: str | None = None
+    failures: tuple[Failure, ...] = ()
+    given: tuple[TensorSpec, ...] = ()
+    calibration: Artifact | None = None
+    calibration_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    evaluation: Artifact | None = None
+    evaluation_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    metric: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a refusal, and the model it concerns (None: the request itself)."""
+
+    failure: Failure
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What can be done here and now."""
+
+    catalogue: Catalogue
+    targets: Mapping[str, Target]
+    hosts: tuple[LiveHost, ...]
+
+
+def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
+    """Find what is wrong with the request itself, before any file is read."""
+    errors: list[FarmError] = []
+    known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
+    errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
+    errors += [
+        _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes
+    ]
+    errors += [_unknown("recipe", name, RECIPES) for name in wanted.recipes if name not in RECIPES]
+    if not errors:
+        errors = [error for name in wanted.targets for error in _target_errors(wanted, world.targets[name], world)]
+    return [Reason(error.failure) for error in errors]
+
+
+def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan | list[Reason]:
+    """Plan every model x target x runtime x recipe.
+
+    Returns: the plan, or all reasons when the request is wrong or no model can be planned. A model that can't, among
+    others that can, gets results that say so.
+    """
+    if reasons := request_reasons(wanted, world):
+        return reasons
+    builder = _Builder(wanted, world)
+    refused: list[Reason] = []
+    for model in models:
+        errors = builder.add(model)
+        refused += [Reason(failure, model.name) for failure in errors]
+    if all(result.failure is not None for result in builder.results):
+        return refused
+    return Plan(builder.steps, tuple(builder.results))
+
+
+def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
+    return UnknownName(
+        f"There is no {what} {name!r}: {near_misses(name, known)}",
+        remedy=f"See `farm {what}s`." if what == "target" else None,
+    )
+
+
+def _target_errors(wanted: Wanted, target: Target, world: World) -> list[FarmError]:
+    errors: list[FarmError] = [
+        Incompatible(
+            f"Target {target.name} does not run {name}; it runs {', '.join(sorted(target.runtimes)) or 'nothing'}."
+        )
+        for name in wanted.runtimes or ()
+        if name not in target.runtimes
+    ]
+    serving = [host for host in world.hosts if f"target.{target.name}" in host.serves]
+    if not serving:
+        alive = ", ".join(
+            sorted({q.removeprefix("target.") for h in world.hosts for q in h.serves if q.startswith("target.")})
+        )
+        errors.append(
+            NoLiveHost(
+                f"No live host serves target {target.name}; alive are hosts of {alive or 'no profile'}.",
+                remedy=f"Run `farm worker --profile {target.name}` on such a machine, or name another target.",
+            )
+        )
+    return errors
+
+
+class _Builder:
+    """Collect steps and results; equal keys become one step."""
+
+    def __init__(self, wanted: Wanted, world: World) -> None:
+        self.wanted = wanted
+        self.world = world
+        self.steps: dict[str, PlannedStep] = {}
+        self.results: list[PlannedResult] = []
+
+    def add(self, model: Submitted) -> list[Failure]:
+        """Plan one model; on failure its results carry the first reason, and all are returned."""
+        failures = list(model.failures)
+        fixed: tuple[TensorSpec, ...] = ()
+        if model.facts is not None and not failures:
+            fixed, errors = fix_inputs(model.facts.inputs, model.given)
+            errors = errors or self._data_errors(model, fixed)
+            failures = [error.failure for error in errors]
+        context = _Context(self, model, fixed)
+        before = len(self.results)
+        for name in self.wanted.targets:
+            target = self.world.targets[name]
+            for runtime in self.wanted.runtimes or sorted(target.runtimes):
+                self._add_row(context, target, runtime, failures)
+        mine = self.results[before:]
+        if mine and not failures and all(result.failure for result in mine):
+            failures = [result.failure for result in mine if result.failure]
+        return failures
+
+    def _add_row(self, context: _Context, target: Target, runtime: str, failures: list[Failure]) -> None:
+        """Add one result per recipe; float32 goes first, listed or not, since the others are held against it."""
+        recipes = list(dict.fromkeys((BASELINE, *self.wanted.recipes)))
+        baseline = len(self.results)
+        for recipe in recipes:
+            listed = recipe in self.wanted.recipes
+            if failures:
+                if listed:
+                    self.results.append(context.failed(target, runtime, recipe, failures[0]))
+                continue
+            result = context.result(target, runtime, recipe)
+            self.results.append(replace(result, listed=listed, baseline=None if recipe == BASELINE else baseline))
+
+    def _data_errors(self, model: Submitted, fixed: tuple[TensorSpec, ...]) -> list[FarmError]:
+        errors: list[FarmError] = []
+        if model.calibration:
+            errors += check_arrays(model.calibration_arrays, fixed, what="calibration")
+        if model.evaluation:
+            needs_labels = model.metric not in (None, "agreement")
+            errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
+        return errors
+
+    def step(
+        self, spec: StageSpec, *, inputs: tuple[Input, ...], target: Target | None, title: str, **options: Any
+    ) -> str:
+        """Add a step unless its key is there; return the key."""
+        world, wanted = self.world, self.wanted
+        queue = world.catalogue.queue_for(spec, target, world.hosts)
+        if queue is None:
+            where = (
+                f"host of {target.name}"
+                if target and spec.kind in (Kind.COMPARE, Kind.EVALUATE, Kind.MEASURE)
+                else "build host"
+            )
+            raise EnvironmentMissing(
+                f"Stage {spec.name} needs environment {spec.environment}; no live {where} has it at this farm's version.",
+                remedy=f"Run `python -m workers.environments install {spec.environment}` there and restart its worker.",
+            )
+        profile = {name: target.read(name) for name in spec.reads} if target else {}
+        encoded = encode(spec.options(**options))
+        pins = world.catalogue.pins.get(spec.environment, {})
+        reuse_key = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
+        measured = spec.kind is Kind.MEASURE
+        job = wanted.job if measured else None
+        key = (
+            step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=job)
+            if measured
+            else reuse_key
+        )
+        self.steps.setdefault(
+            key,
+            PlannedStep(
+                key=key,
+                stage=spec.name,
+                version=spec.version,
+                kind=spec.kind.value,
+                environment=spec.environment,
+                environment_digest=world.catalogue.locks.get(spec.environment, ""),
+                options=encoded,
+                profile=profile,
+                inputs=inputs,
+                queue=queue,
+                title=title,
+                max_runtime_seconds=min(spec.timeout_s, wanted.max_runtime_seconds or spec.timeout_s),
+                memory_bytes=spec.memory_bytes,
+                target=target.name if target and measured else None,
+                reuse_key=reuse_key if measured else None,
+            ),
+        )
+        return key
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """One model while its results are planned."""
+
+    builder: _Builder
+    model: Submitted
+    fixed: tuple[TensorSpec, ...]
+
+    @property
+    def source(self) -> Input:
+        return Input("model", artifact=self.model.artifact)
+
+    @property
+    def specs(self) -> dict[str, Any]:
+        facts = self.model.facts
+        return {"input_specs": self.fixed, "output_specs": facts.outputs if facts else ()}
+
+    def failed(self, target: Target, runtime: str, recipe: str, failure: Failure, **more: Any) -> PlannedResult:
+        fmt = self.model.facts.format if self.model.facts else None
+        return PlannedResult(
+            self.model.name, target.name, runtime, recipe, fmt, (), failure=failure, inspect=self.model.inspect, **more
+        )
+
+    def result(self, target: Target, runtime: str, recipe: str) -> PlannedResult:
+        """Plan all branches of one result; without any, say why."""
+        facts = self.model.facts
+        if facts is None:
+            raise ValueError(f"{self.model.name} was not inspected")
+        if RECIPES[recipe].needs_calibration and self.model.calibration is None:
+            error = Incompatible(
+                f"Recipe {recipe} needs calibration data, and {self.model.name} has none.",
+                remedy="Add --calibration FILE.npz with at least 16 samples, arrays by input name.",
+            )
+            return self.failed(target, runtime, recipe, error.failure)
+        catalogue = self.builder.world.catalogue
+        accepted = catalogue.accepts.get(runtime, ())
+        routes = find_routes(facts.format, accepted, recipe, catalogue.specs.values())
+        branches, refused = self._branches(routes, target, runtime, recipe)
+        if not branches:
+            error = Incompatible(
+                f"No route leads from {facts.format} to {runtime} with recipe {recipe} for {self.model.name}"
+                + (": " + " ".join(refused) if refused else "."),
+                remedy=f"See `farm routes --from {facts.format}`.",
+            )
+            return self.failed(target, runtime, recipe, error.failure, refused_routes=tuple(refused))
+        return PlannedResult(
+            self.model.name,
+            target.name,
+            runtime,
+            recipe,
+            facts.format,
+            tuple(branches),
+            inspect=self.model.inspect,
+            changes=batch_fixed(facts.inputs, self.fixed),
+            refused_routes=tuple(refused),
+        )
+
+    def _branches(
+        self, routes: Sequence[Route], target: Target, runtime: str, recipe: str
+    ) -> tuple[list[Branch], list[str]]:
+        branches, refused = [], []
+        for route in routes:
+            refusal = self._refusal(route, target)
+            if refusal is None:
+                try:
+                    branches.append(self._branch(route, target, runtime, recipe))
+                except EnvironmentMissing as error:
+                    refusal = error.message
+            if refusal is not None:
+                refused.append(f"{' → '.join(route.names) or 'as it is'}: {refusal}")
+        return branches, refused
+
+    def _refusal(self, route: Route, target: Target) -> str | None:
+        """Ask every stage of a route whether it can."""
+        for spec in route.stages:
+            profile = {name: target.read(name) for name in spec.reads}
+            verdict = spec.check(self.model.facts, profile, spec.options(**self.specs))  # type: ignore[arg-type]
+            if not verdict.can:
+                return verdict.reason or f"{spec.name} can't."
+        return None
+
+    def _branch(self, route: Route, target: Target, runtime: str, recipe: str) -> Branch:
+        steps: list[str] = []
+        at = self.source
+        for spec in route.stages:
+            data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
+            key = self._step(spec, (at, *data), target, recipe)
+            steps.append(key)
+            at = Input("model", step=key)
+        samples = self._reference(self.model.evaluation or self.model.calibration, 8, target, recipe)
+        compare = self._on_target(
+            Kind.COMPARE, runtime, (at, Input("samples", step=samples, output="samples")), target, recipe
+        )
+        measure = self._on_target(Kind.MEASURE, runtime, (at,), target, recipe, threads=target.threads)
+        evaluate: str | None = None
+        evaluation: tuple[str, ...] = ()
+        if self.model.evaluation is not None:
+            scored = self._reference(self.model.evaluation, 100_000, target, recipe)
+            given = (at, Input("evaluation", step=scored, output="samples"))
+            metric = self.model.metric or "top1"
+            evaluate = self._on_target(Kind.EVALUATE, runtime, given, target, recipe, metric=metric)
+            evaluation = (scored, evaluate)
+        ordered = (*steps, samples, compare, *evaluation, measure)
+        return Branch(route.names, route.float_names, tuple(dict.fromkeys(ordered)), at, compare, measure, evaluate)
+
+    def _reference(self, data: Artifact | None, count: int, target: Target, recipe: str) -> str:
+        facts = self.model.facts
+        spec = self.builder.world.catalogue.of_kind(Kind.REFERENCE, source=facts.format if facts else None)
+        if spec is None:
+            raise EnvironmentMissing(f"No stage runs a source of format {facts.format if facts else '?'}.")
+        given = (Input("samples", artifact=data),) if data else ()
+        return self._step(spec, (self.source, *given), target, recipe, samples=count)
+
+    def _on_target(
+        self, kind: Kind, runtime: str, inputs: tuple[Input, ...], target: Target, recipe: str, **options: Any
+    ) -> str:
+        spec = self.builder.world.catalogue.of_kind(kind, runtime=runtime)
+        if spec is None:
+            raise EnvironmentMissing(f"No stage can {kind} under {runtime}.")
+        return self._step(spec, inputs, target, recipe, **options)
+
+    def _step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, recipe: str, **options: Any) -> str:
+        title = f"{spec.name} · {self.model.name} → {target.name} · {recipe}"
+        return self.builder.step(spec, inputs=inputs, target=target, title=title, **self.specs, **options)

@@ -1,0 +1,55 @@
+"""The verdict of a result, from what was compared, scored and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from farm.domain.recipe import BASELINE, RECIPES
+
+ACCURACY_KEPT = 0.99
+"""Share of the float score under which a result is degraded (MLPerf Inference's bar for image classification)."""
+
+
+class Verdict(StrEnum):
+    """In the order of precedence: the first that holds is shown."""
+
+    FAILED = "failed"
+    INVALID_MEASUREMENT = "invalid-measurement"
+    DEGRADED = "degraded"
+    SLOWER_THAN_FLOAT = "slower-than-float"
+    OK = "ok"
+
+
+def judge(
+    recipe: str,
+    *,
+    numerics: Mapping[str, Any],
+    accuracy: Mapping[str, Any] | None,
+    conditions: Mapping[str, Any],
+    versus_float: float | None,
+) -> list[Verdict]:
+    """List every verdict that holds for a result with an artifact, the shown one first."""
+    holding = []
+    if conditions.get("valid") is not True:
+        holding.append(Verdict.INVALID_MEASUREMENT)
+    if is_degraded(recipe, numerics, accuracy):
+        holding.append(Verdict.DEGRADED)
+    if recipe != BASELINE and versus_float is not None and versus_float < 1.0:
+        holding.append(Verdict.SLOWER_THAN_FLOAT)
+    return holding or [Verdict.OK]
+
+
+def is_degraded(recipe: str, numerics: Mapping[str, Any], accuracy: Mapping[str, Any] | None) -> bool:
+    sqnr_db = numerics.get("sqnr_db")
+    if sqnr_db is None or sqnr_db < RECIPES[recipe].degraded_below_db:
+        return True
+    return accuracy is not None and accuracy["value"] < ACCURACY_KEPT * accuracy["float_value"]
+
+
+def numerics_failed(recipe: str, numerics: Mapping[str, Any]) -> bool:
+    """Tell whether a float result is not the source's function: under the recipe's floor, or without a number."""
+    floor = RECIPES[recipe].failed_below_db
+    sqnr_db = numerics.get("sqnr_db")
+    return floor is not None and (sqnr_db is None or sqnr_db < floor)
