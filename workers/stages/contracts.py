@@ -1,0 +1,278 @@
+"""Prove how the source's tensors appear in a converted file, by running both on a probe whose elements all differ.
+
+Shapes alone do not tell a layout (a (3, 3, 3) image fits any order of axes), and names do not survive every
+converter; the numbers decide.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.artifact import Binding, Contract
+from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken
+from farm.domain.facts import TensorSpec
+from farm.domain.recipe import RECIPES
+from workers.stages.opening import Call, Opened
+from workers.stages.samples import Arrays, seeded_probe, to_artifact
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SURE_DB = 60.0
+"""A layout that reaches this is taken without trying the others."""
+MAX_LAYOUTS = 64
+EXACT_DB = 200.0
+"""What equal arrays count as: JSON has no infinity."""
+
+_NAMED_LAYOUTS = {
+    (0, 2, 1): ("NCL", "NLC"),
+    (0, 2, 3, 1): ("NCHW", "NHWC"),
+    (0, 3, 1, 2): ("NHWC", "NCHW"),
+    (0, 2, 3, 4, 1): ("NCDHW", "NDHWC"),
+    (0, 4, 1, 2, 3): ("NDHWC", "NCDHW"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A contract, and the lowest SQNR (dB) of any output on the probe that proved it."""
+
+    contract: Contract
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """The inputs and outputs of the model a stage was given, as the source's user knows them, axes fixed."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def prove_float(given: Contract, source: Call, opened: Opened) -> Proof:
+    """Bind a float artifact to the model it was made from.
+
+    Args:
+        given: how the source's tensors appear in the model that `source` runs.
+        source: runs that model on its own tensors; returns its outputs by name.
+        opened: the artifact.
+
+    Raises:
+        ArtifactBroken: outputs that are not finite where the model's are.
+        ContractMismatch: a different number of tensors, or shapes that no order of axes explains.
+        NumericsBroken: no layout gives the model's function.
+    """
+    probe, expected = _finite_probe(given, source)
+    proof = prove(given, probe, expected, opened)
+    limit = RECIPES["float32"].failed_below_db
+    if limit is not None and proof.sqnr_db < limit:
+        raise NumericsBroken(
+            f"The converted model computes something else: SQNR {proof.sqnr_db:.1f} dB on a seeded input, "
+            f"at least {limit:.0f} dB is needed.",
+            sqnr_db=proof.sqnr_db,
+        )
+    return proof
+
+
+def prove(given: Contract, probe: Arrays, expected: Arrays, opened: Opened) -> Proof:
+    """Find the layout of every input and output under which `opened` comes nearest to `expected`.
+
+    Args:
+        given: how the source's tensors appear in the model that gave `expected`.
+        probe: that model's inputs by name.
+        expected: that model's outputs by name.
+        opened: the artifact.
+    """
+    model = tuple(binding.artifact for binding in given.inputs)
+    pairs = _match(model, opened.inputs, "input")
+    best: Proof | None = None
+    for inputs in itertools.islice(_layouts(pairs), MAX_LAYOUTS):
+        answers = opened.run(to_artifact(probe, inputs))
+        found = _bind_outputs(tuple(b.artifact for b in given.outputs), expected, answers, opened.outputs)
+        if found and (best is None or found[1] > best.sqnr_db):
+            best = Proof(Contract(inputs, found[0]), found[1])
+        if best and best.sqnr_db >= SURE_DB:
+            break
+    if best is None:
+        wanted = _words(binding.artifact for binding in given.outputs)
+        raise ContractMismatch(f"No order of axes turns the outputs {_words(opened.outputs)} into {wanted}.")
+    return replace(best, contract=compose(given, best.contract))
+
+
+def compose(first: Contract, second: Contract) -> Contract:
+    """Chain source → model and model → artifact into source → artifact; changes are told anew, in words."""
+    inputs, outputs = _chain(first.inputs, second.inputs), _chain(first.outputs, second.outputs)
+    kept = [change for change in first.changes if change not in _told(first.inputs, first.outputs)]
+    added = [change for change in second.changes if change not in _told(second.inputs, second.outputs)]
+    return Contract(inputs, outputs, tuple(dict.fromkeys((*kept, *added, *_told(inputs, outputs)))))
+
+
+def given_contract(contract: Contract | None, tensors: Tensors) -> Contract:
+    """Return `contract`, or what it stands for when None: the model is the source itself."""
+    return contract or Contract.identity(tensors.inputs, tensors.outputs)
+
+
+def sqnr_db(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> float:
+    """Return the signal-to-quantization-noise ratio, 10·log10(Σ expected² / Σ (expected − actual)²), at most 200 dB."""
+    import numpy as np
+
+    reference = expected.astype(np.float64)
+    noise = float(np.sum((reference - actual.astype(np.float64)) ** 2))
+    signal = float(np.sum(reference**2))
+    if noise == 0.0:
+        return EXACT_DB
+    if signal == 0.0:
+        return -EXACT_DB
+    return float(np.clip(10 * np.log10(signal / noise), -EXACT_DB, EXACT_DB))
+
+
+def _finite_probe(given: Contract, source: Call) -> tuple[Arrays, Arrays]:
+    """Return inputs and outputs of the model; the domain of log or sqrt may need a positive probe."""
+    specs = tuple(binding.artifact for binding in given.inputs)
+    for positive in (False, True):
+        probe = seeded_probe(specs, positive=positive)
+        expected = dict(source(probe))
+        if all_finite(expected):
+            break
+    return probe, expected
+
+
+def all_finite(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bool:
+    import numpy as np
+
+    return all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
+
+
+def _match(
+    model: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...], what: str
+) -> list[tuple[TensorSpec, TensorSpec]]:
+    """Pair tensors by name, else by order."""
+    if len(model) != len(found):
+        raise ContractMismatch(f"The model has the {what}s {_words(model)}, the artifact {_words(found)}.")
+    by_name = {_bare(spec.name): spec for spec in found}
+    if all(_bare(spec.name) in by_name for spec in model) and len(by_name) == len(found):
+        return [(spec, by_name[_bare(spec.name)]) for spec in model]
+    return list(zip(model, found, strict=True))
+
+
+def _bare(name: str) -> str:
+    """Drop what TensorFlow's converters add to a name."""
+    return name.removeprefix("serving_default_").split(":")[0]
+
+
+def _layouts(pairs: list[tuple[TensorSpec, TensorSpec]]) -> Iterator[tuple[Binding, ...]]:
+    orders = [list(_orders(model.static_shape, _fixed(found, model))) for model, found in pairs]
+    for (model, found), possible in zip(pairs, orders, strict=True):
+        if not possible:
+            raise ContractMismatch(f"No order of axes turns the input {model} into {found}.")
+    for choice in itertools.product(*orders):
+        yield tuple(
+            Binding(model, found.with_shape(_fixed(found, model)), order)
+            for (model, found), order in zip(pairs, choice, strict=True)
+        )
+
+
+def _fixed(found: TensorSpec, model: TensorSpec) -> tuple[int, ...]:
+    """Give open axes of the artifact the model's size."""
+    shape = found.shape or ()
+    if len(shape) != len(model.static_shape):
+        return tuple(axis for axis in shape if isinstance(axis, int))
+    return tuple(a if isinstance(a, int) else m for a, m in zip(shape, model.static_shape, strict=True))
+
+
+def _orders(model: tuple[int, ...], artifact: tuple[int, ...]) -> Iterator[tuple[int, ...] | None]:
+    """Yield every order of axes that turns one shape into the other, the likely ones first."""
+    if sorted(model) != sorted(artifact):
+        return
+    if model == artifact:
+        yield None
+    if len(model) > 5:
+        return
+    named = [order for order in _NAMED_LAYOUTS if len(order) == len(model)]
+    identity = tuple(range(len(model)))
+    for order in dict.fromkeys((*named, *itertools.permutations(identity))):
+        if order != identity and tuple(model[axis] for axis in order) == artifact:
+            yield order
+
+
+def _bind_outputs(
+    model: tuple[TensorSpec, ...], expected: Arrays, answers: Arrays, found: tuple[TensorSpec, ...]
+) -> tuple[tuple[Binding, ...], float] | None:
+    """Give each output of the model the nearest output of the artifact, by name where names survived."""
+    if len(model) != len(found):
+        raise ContractMismatch(f"The model has the outputs {_words(model)}, the artifact {_words(found)}.")
+    if all_finite(expected) and not all_finite(answers):
+        raise ArtifactBroken("The converted model returns values that are not finite where its source's are.")
+    named = {spec.name for spec in model} == {spec.name for spec in found}
+    left, bindings, worst = list(found), [], EXACT_DB
+    for spec in model:
+        candidates = [f for f in left if f.name == spec.name] if named else left
+        scored = [(*_nearest(expected[spec.name], answers[f.name]), f) for f in candidates]
+        db, order, chosen = max(scored, key=lambda item: item[0])
+        if db == float("-inf"):
+            return None
+        left.remove(chosen)
+        shape = tuple(answers[chosen.name].shape)
+        bindings.append(Binding(spec.with_shape(tuple(expected[spec.name].shape)), chosen.with_shape(shape), order))
+        worst = min(worst, db)
+    return tuple(bindings), worst
+
+
+def _nearest(expected: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> tuple[float, tuple[int, ...] | None]:
+    scored: list[tuple[float, tuple[int, ...] | None]] = []
+    for order in itertools.islice(_orders(expected.shape, answer.shape), MAX_LAYOUTS):
+        scored.append((sqnr_db(expected if order is None else expected.transpose(order), answer), order))
+        if scored[-1][0] >= SURE_DB:
+            break
+    return max(scored, key=lambda item: item[0], default=(float("-inf"), None))
+
+
+def _chain(first: tuple[Binding, ...], second: tuple[Binding, ...]) -> tuple[Binding, ...]:
+    by_model = {binding.source.name: binding for binding in second}
+    chained = []
+    for binding in first:
+        nxt = by_model[binding.artifact.name]
+        order = _chain_orders(binding.transpose, nxt.transpose)
+        chained.append(Binding(_sized(binding.source, nxt, order), nxt.artifact, order))
+    return tuple(chained)
+
+
+def _sized(source: TensorSpec, last: Binding, order: tuple[int, ...] | None) -> TensorSpec:
+    """Fix a source's open axes by the artifact's."""
+    if source.shape is not None and not source.open_axes:
+        return source
+    shape = last.artifact.static_shape
+    if order is None:
+        return source.with_shape(shape)
+    return source.with_shape(tuple(shape[order.index(axis)] for axis in range(len(order))))
+
+
+def _chain_orders(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if first is None or second is None:
+        return second if first is None else first
+    order = tuple(first[axis] for axis in second)
+    return None if order == tuple(range(len(order))) else order
+
+
+def _change(what: str, binding: Binding) -> Iterator[str]:
+    source, artifact = binding.source, binding.artifact
+    if source.name != artifact.name:
+        yield f"{what} {source.name}: renamed to {artifact.name}"
+    if source.dtype != artifact.dtype:
+        yield f"{what} {source.name}: {source.dtype} → {artifact.dtype}"
+    if binding.transpose is not None:
+        before, after = _NAMED_LAYOUTS.get(binding.transpose, ("axes in order", str(list(binding.transpose))))
+        yield f"{what} {source.name}: {before} → {after}"
+
+
+def _told(inputs: tuple[Binding, ...], outputs: tuple[Binding, ...]) -> tuple[str, ...]:
+    """Put every difference that bindings hold into words."""
+    lines = [_change("input", binding) for binding in inputs] + [_change("output", binding) for binding in outputs]
+    return tuple(itertools.chain.from_iterable(lines))
+
+
+def _words(specs: Any) -> str:
+    return ", ".join(map(str, specs)) or "none"

@@ -1,0 +1,66 @@
+"""Export a torch exported program to ONNX with torch's dynamo-based exporter.
+
+Tool: torch.onnx.export(dynamo=True), opset 20; torch 2.13.0, onnxscript 0.7.2, onnx 1.23.2.
+Document: https://docs.pytorch.org/docs/stable/onnx_export.html
+Limits: every axis is fixed; data-dependent control flow has no ONNX form here; a program in training mode is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from farm.domain.facts import Format, ModelFacts
+from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
+from workers.stages.contracts import Tensors, given_contract, prove_float
+from workers.stages.export.programs import callable_by_name, load_lines, load_program
+from workers.stages.opening import open_onnx
+from workers.stages.tool_calls import python_command, tool_call
+
+OPSET = 20
+
+
+def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
+    return Verdict.yes()
+
+
+@stage(
+    name="torch-exported-program-to-onnx",
+    version="1",
+    kind=Kind.EXPORT,
+    environment="builder",
+    source=Format.TORCH_EXPORTED_PROGRAM,
+    target=Format.ONNX,
+    tools=("torch", "onnxscript", "onnx"),
+    preload=("torch", "torch.onnx", "torch.export", "onnxscript", "onnxruntime"),
+)
+def run(given: StageInput) -> StageOutput:
+    """Write model.onnx with the source's names.
+
+    Raises:
+        BadRequest: the program was exported in training mode.
+        NumericsBroken: the ONNX file does not compute the program's function.
+    """
+    import torch
+
+    contract = given_contract(given.contract, Tensors(given.options.input_specs, given.options.output_specs))
+    program = load_program(given.files["model"], given.options.input_specs)
+    path = given.work / "model.onnx"
+    names: dict[str, Any] = {
+        "input_names": [binding.artifact.name for binding in contract.inputs],
+        "output_names": [binding.artifact.name for binding in contract.outputs],
+    }
+    with tool_call("torch"):
+        torch.onnx.export(program, (), path, dynamo=True, opset_version=OPSET, external_data=False, **names)
+    proof = prove_float(contract, callable_by_name(program.module(), contract), open_onnx(path))
+    return StageOutput(
+        files={"model": path},
+        facts={"sqnr_db": proof.sqnr_db, "opset": OPSET},
+        contract=proof.contract,
+        reproduce=python_command(
+            "import torch",
+            *load_lines(given.options.input_specs),
+            f"torch.onnx.export(program, (), 'model.onnx', dynamo=True, opset_version={OPSET}, "
+            f"external_data=False, **{names!r})",
+        ),
+    )
