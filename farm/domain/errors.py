@@ -29,7 +29,8 @@ FarmError
 ├── HostError            host: back off, try elsewhere
 │   ├── HostLost                the lease ran out
 │   ├── HostFull                no disk left
-│   └── TransferFailed          storage or API out of reach
+│   ├── TransferFailed          storage or API out of reach
+│   └── BadMeasurement          times or sizes that no clock gives
 ├── ConfigurationError   operator
 │   ├── NoLiveHost              nobody alive serves the target
 │   ├── ProfileMismatch         the machine is not what its profile says
@@ -227,6 +228,10 @@ class HostFull(HostError):
 
 class TransferFailed(HostError):
     code = "transfer-failed"
+
+
+class BadMeasurement(HostError):
+    code = "bad-measurement"
 
 
 class ConfigurationError(FarmError):
