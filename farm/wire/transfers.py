@@ -34,7 +34,10 @@ class UploadTicket(Message):
 
 
 class Part(Message):
-    """A part that the store has acknowledged."""
+    """A part that the store has acknowledged.
+
+    `etag` is the receipt: the store's ETag, ";" and the part's sha256 in base64. S3 wants both named at completion.
+    """
 
     number: int = Field(ge=1, le=10_000)
     etag: str

@@ -1,0 +1,6 @@
+"""The object store for the control plane: blobs, uploads, presigned URLs, published names. boto3 is met only here."""
+
+from farm.store.names import blob_key, safe_name, upload_key
+from farm.store.store import Store, StoredObject
+
+__all__ = ["Store", "StoredObject", "blob_key", "safe_name", "upload_key"]
