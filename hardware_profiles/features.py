@@ -14,7 +14,8 @@ def _names(text: str) -> frozenset[str]:
 X86 = _names("""
     sse sse2 pni ssse3 sse4_1 sse4_2 sse4a cx16 lahf_lm popcnt aes sha_ni avx avx2 bmi1 bmi2 f16c fma abm movbe xsave
     avx_vnni avx_ifma avx_vnni_int8 gfni vaes avx512f avx512bw avx512cd avx512dq avx512vl avx512ifma avx512vbmi
-    avx512_vbmi2 avx512_vnni avx512_bitalg avx512_vpopcntdq avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 hypervisor
+    avx512_vbmi2 avx512_vnni avx512_bitalg avx512_vpopcntdq avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16
+    hypervisor
 """)
 ARM64 = _names("""
     fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 sm4
