@@ -1,0 +1,154 @@
+"""Start, adopt, await and stop parts. DIR/run/PART.json tells what runs, so any process of ours can take over."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from farm.domain.codec import decode, encode
+from farm.domain.errors import FarmUnreachable
+from farm.local import process
+from farm.local.folder import Folder, read_json, storage_errors, write_private
+from farm.local.part import NotReady, Part
+from farm.local.ports import require_free
+from farm.local.process import Command, ProcessIdentity
+
+POLL_S = 0.05
+TAIL_BYTES = 3000
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A started part, and what it takes to stop it without its definition."""
+
+    part: str
+    level: int
+    identity: ProcessIdentity
+    argv: tuple[str, ...]
+    started: str
+    stop_signal: int
+    stop_within_s: float
+
+    @property
+    def started_at(self) -> datetime:
+        return datetime.fromisoformat(self.started)
+
+
+def _record_path(folder: Folder, part: str) -> Path:
+    return folder.run / f"{part}.json"
+
+
+def read_record(folder: Folder, part: str) -> Record | None:
+    found = read_json(_record_path(folder, part))
+    return None if found is None else decode(Record, found)
+
+
+def records(folder: Folder) -> list[Record]:
+    """Read every record, parts of the highest level first: the order of stopping."""
+    found = [read_record(folder, path.stem) for path in folder.run.glob("*.json")]
+    return sorted((record for record in found if record), key=lambda record: -record.level)
+
+
+def running(folder: Folder, part: str) -> Record | None:
+    """Return the record of a part that lives and is ours."""
+    record = read_record(folder, part)
+    return record if record and record.identity.is_alive() else None
+
+
+def mark(folder: Folder) -> str:
+    """Return the environment entry by which a process of this stack is known."""
+    return f"FARM_STACK={folder.root}"
+
+
+def start(folder: Folder, part: Part) -> Record:
+    """Start a part and write it down.
+
+    Raises:
+        FarmError: what it needs is not there (port, space, program).
+    """
+    with storage_errors(folder.root):
+        part.prepare()
+        for name, (host, port) in part.ports.items():
+            require_free(name, port, host=host, kept_in=folder.root / "ports.json")
+        started = datetime.now(UTC).isoformat()
+        environment = {**part.environment, "FARM_STACK": str(folder.root)}
+        identity = process.spawn(
+            Command(part.argv, environment, log=folder.log(part.name), cwd=part.cwd, account=part.account)
+        )
+        record = Record(part.name, part.level, identity, part.argv, started, part.stop_signal, part.stop_within_s)
+        write_private(_record_path(folder, part.name), json.dumps(encode(record)))
+    return record
+
+
+def adopt_or_start(folder: Folder, part: Part, on_progress: Progress) -> Record:
+    """Keep a living part of ours that runs the same command; else end what is left of it and start it."""
+    record = running(folder, part.name)
+    if record and record.argv == part.argv:
+        on_progress(f"{part.name}: already runs (pid {record.identity.pid})")
+        return record
+    stop(folder, part.name)
+    part.clean()
+    record = start(folder, part)
+    on_progress(f"{part.name}: started (pid {record.identity.pid}), log {folder.log(part.name)}")
+    return record
+
+
+def await_ready(folder: Folder, part: Part, record: Record) -> None:
+    """Wait until the part answers.
+
+    Raises:
+        FarmUnreachable: it ended, or took too long; names the part and shows the end of its log.
+    """
+    deadline = time.monotonic() + part.ready_within_s
+    while True:
+        try:
+            part.probe(record.started_at)
+        except NotReady as exc:
+            if not record.identity.is_alive():
+                raise _failed(folder, part.name, "ended before it answered") from exc
+            if time.monotonic() > deadline:
+                raise _failed(folder, part.name, f"does not answer after {part.ready_within_s:.0f} s: {exc}") from exc
+        else:
+            return
+        time.sleep(POLL_S)
+
+
+def _failed(folder: Folder, part: str, what: str) -> FarmUnreachable:
+    tail = log_tail(folder.log(part))
+    return FarmUnreachable(
+        f"The part {part} {what}. The end of its log:\n{tail}",
+        remedy=f"Read {folder.log(part)}, mend what it names, and run `farm up` again.",
+        part=part,
+        log_tail=tail,
+    )
+
+
+def log_tail(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()
+
+
+def stop(folder: Folder, part: str) -> None:
+    """Stop a part by its record; a stranger that has its pid now is left alone."""
+    record = read_record(folder, part)
+    if record is None:
+        return
+    process.stop(record.identity, first=signal.Signals(record.stop_signal), within_s=record.stop_within_s)
+    _record_path(folder, part).unlink(missing_ok=True)
+
+
+def stop_strays(folder: Folder) -> None:
+    """End processes of this stack that no record names (their starter died before it wrote them down)."""
+    known = {record.identity.pid for record in records(folder)}
+    for pid in process.marked_leaders(mark(folder)):
+        if pid not in known and (identity := process.identify(pid)):
+            process.stop(identity, first=signal.SIGTERM, within_s=10.0)
