@@ -13,10 +13,10 @@ from farm.domain.stage import ON_TARGET, Kind, StageSpec
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A profile as the planner needs it: `runtimes` maps a runtime to its environment, `fields` is the whole profile."""
+    """A profile as the planner needs it: `architectures` by their machine names, `runtimes` maps a runtime to its environment, `fields` is the whole profile."""
 
     name: str
-    architecture: str
+    architectures: tuple[str, ...]
     runtimes: Mapping[str, str]
     fields: Mapping[str, Any]
     threads: int = 1

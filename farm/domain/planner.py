@@ -16,7 +16,7 @@ from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
 from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep, step_key
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import Route, find_routes
-from farm.domain.stage import Kind, StageSpec
+from farm.domain.stage import ON_TARGET, Kind, StageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,67 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     return Plan(builder.steps, tuple(builder.results))
 
 
+def inspect_step(given: Input, spec: StageSpec, world: World) -> PlannedStep:
+    """Bind an inspection; it belongs to the file, so nothing of the job is in its key.
+
+    Raises:
+        EnvironmentMissing: no live build host has its environment.
+    """
+    return bind(spec, (given,), spec.options(), world=world, target=None, title=spec.name, wanted=None)
+
+
+def bind(
+    spec: StageSpec,
+    inputs: tuple[Input, ...],
+    options: Any,
+    *,
+    world: World,
+    target: Target | None,
+    title: str,
+    wanted: Wanted | None,
+) -> PlannedStep:
+    """Make a step of a stage: its key, its queue, its limits.
+
+    Raises:
+        EnvironmentMissing: no live host that may run it has its environment at this farm's version.
+    """
+    catalogue, measured = world.catalogue, spec.kind is Kind.MEASURE
+    queue = catalogue.queue_for(spec, target, world.hosts)
+    if queue is None:
+        raise _environment_missing(spec, target)
+    profile = {name: target.read(name) for name in spec.reads} if target else {}
+    encoded = encode(options)
+    pins = catalogue.pins.get(spec.environment, {})
+    shared = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
+    own = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=wanted.job if wanted else None)
+    limit_s = wanted.max_runtime_seconds if wanted else None
+    return PlannedStep(
+        key=own if measured else shared,
+        stage=spec.name,
+        version=spec.version,
+        kind=spec.kind.value,
+        environment=spec.environment,
+        environment_digest=catalogue.locks.get(spec.environment, ""),
+        options=encoded,
+        profile=profile,
+        inputs=inputs,
+        queue=queue,
+        title=title,
+        max_runtime_seconds=min(spec.timeout_s, limit_s or spec.timeout_s),
+        memory_bytes=spec.memory_bytes,
+        target=target.name if target and spec.kind in ON_TARGET else None,
+        reuse_key=shared if measured else None,
+    )
+
+
+def _environment_missing(spec: StageSpec, target: Target | None) -> EnvironmentMissing:
+    where = f"host of {target.name}" if target and spec.kind in ON_TARGET else "build host"
+    return EnvironmentMissing(
+        f"Stage {spec.name} needs environment {spec.environment}; no live {where} has it at this farm's version.",
+        remedy=f"Run `python -m workers.environments install {spec.environment}` there, then restart its worker.",
+    )
+
+
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
     return UnknownName(
         f"There is no {what} {name!r}: {near_misses(name, known)}",
@@ -178,54 +239,11 @@ class _Builder:
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
         return errors
 
-    def step(
-        self, spec: StageSpec, *, inputs: tuple[Input, ...], target: Target | None, title: str, **options: Any
-    ) -> str:
+    def step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, title: str, options: Any) -> str:
         """Add a step unless its key is there; return the key."""
-        world, wanted = self.world, self.wanted
-        queue = world.catalogue.queue_for(spec, target, world.hosts)
-        if queue is None:
-            where = (
-                f"host of {target.name}"
-                if target and spec.kind in (Kind.COMPARE, Kind.EVALUATE, Kind.MEASURE)
-                else "build host"
-            )
-            raise EnvironmentMissing(
-                f"Stage {spec.name} needs environment {spec.environment}; no live {where} has it at this farm's version.",
-                remedy=f"Run `python -m workers.environments install {spec.environment}` there and restart its worker.",
-            )
-        profile = {name: target.read(name) for name in spec.reads} if target else {}
-        encoded = encode(spec.options(**options))
-        pins = world.catalogue.pins.get(spec.environment, {})
-        reuse_key = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
-        measured = spec.kind is Kind.MEASURE
-        job = wanted.job if measured else None
-        key = (
-            step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=job)
-            if measured
-            else reuse_key
-        )
-        self.steps.setdefault(
-            key,
-            PlannedStep(
-                key=key,
-                stage=spec.name,
-                version=spec.version,
-                kind=spec.kind.value,
-                environment=spec.environment,
-                environment_digest=world.catalogue.locks.get(spec.environment, ""),
-                options=encoded,
-                profile=profile,
-                inputs=inputs,
-                queue=queue,
-                title=title,
-                max_runtime_seconds=min(spec.timeout_s, wanted.max_runtime_seconds or spec.timeout_s),
-                memory_bytes=spec.memory_bytes,
-                target=target.name if target and measured else None,
-                reuse_key=reuse_key if measured else None,
-            ),
-        )
-        return key
+        planned = bind(spec, inputs, options, world=self.world, target=target, title=title, wanted=self.wanted)
+        self.steps.setdefault(planned.key, planned)
+        return planned.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,4 +369,4 @@ class _Context:
 
     def _step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, recipe: str, **options: Any) -> str:
         title = f"{spec.name} · {self.model.name} → {target.name} · {recipe}"
-        return self.builder.step(spec, inputs=inputs, target=target, title=title, **self.specs, **options)
+        return self.builder.step(spec, inputs, target, title, spec.options(**self.specs, **options))

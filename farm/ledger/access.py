@@ -1,0 +1,58 @@
+"""Tokens: who calls, and what they may do."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from farm.domain.errors import Unauthorized
+from farm.ledger.tables import Project, Token
+
+Role = Literal["user", "host"]
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a token stands for."""
+
+    project: str
+    role: Role
+    host: str | None
+
+
+def add_token(
+    session: Session, token: str, role: Role, *, project: str = DEFAULT_PROJECT, host: str | None = None
+) -> None:
+    """Store a token's sha256; adding it again changes nothing."""
+    session.execute(insert(Project).values(id=project).on_conflict_do_nothing())
+    row = insert(Token).values(sha256=_hash(token), project_id=project, role=role, host=host)
+    session.execute(row.on_conflict_do_nothing())
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def identify(session: Session, token: str, role: Role) -> Caller:
+    """Find whom a token stands for.
+
+    Raises:
+        Unauthorized: unknown, revoked, or of another role.
+    """
+    row = session.scalar(select(Token).where(Token.sha256 == _hash(token), Token.revoked.is_(None)))
+    if row is None:
+        raise Unauthorized("The token is unknown or revoked.")
+    if row.role != role:
+        raise Unauthorized(f"This call needs a {role}'s token; yours is a {row.role}'s.")
+    return Caller(row.project_id, role, row.host)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

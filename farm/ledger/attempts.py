@@ -1,0 +1,204 @@
+"""Attempts: claims under a lease, outcomes under a fencing token, lost leases, cancelled work."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from farm.domain.artifact import Artifact
+from farm.domain.codec import encode
+from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
+from farm.domain.plan import PlannedStep
+from farm.domain.progress import StepPhase
+from farm.ledger.events import host_topic, wake_interested
+from farm.ledger.session import notify
+from farm.ledger.steps import OUTBOX, planned_of, set_phase
+from farm.ledger.tables import Attempt, Host, Job, JobStep, Outbox, Step, new_id
+
+RUNNING, STOPPING = "running", "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a host reports of an attempt."""
+
+    state: str
+    outputs: Mapping[str, Artifact] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    contract: Mapping[str, Any] | None = None
+    failure: Failure | None = None
+    log: Mapping[str, Any] | None = None
+    reproduce: str | None = None
+    isolation: str | None = None
+    run_time_s: float = 0.0
+    tool_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def claim(
+    session: Session, *, step_id: str, number: int, host: str, lease_s: float
+) -> tuple[Attempt, Step, PlannedStep]:
+    """Lease attempt `number` of a step to a host.
+
+    Raises:
+        Conflict: the attempt is stale, taken or cancelled, or the host may not run the step.
+    """
+    step = session.scalar(select(Step).where(Step.id == step_id).with_for_update(key_share=True))
+    if step is None or step.phase not in (StepPhase.READY, StepPhase.PUBLISHED) or step.attempts + 1 != number:
+        raise Conflict(f"Attempt {number} of step {step_id} is stale.", stale=True)
+    planned = planned_of(step)
+    _check_host(session, host, planned)
+    attempt = Attempt(
+        id=new_id("attempt"),
+        step_id=step.id,
+        number=number,
+        host=host,
+        fencing_token=secrets.token_urlsafe(24),
+        state=RUNNING,
+        lease_until=func.now() + timedelta(seconds=lease_s),
+    )
+    session.add(attempt)
+    set_phase(session, step, StepPhase.RUNNING, attempts=number, host=host, started=func.now())
+    return attempt, step, planned
+
+
+def held(session: Session, attempt_id: str, fencing_token: str) -> Attempt:
+    """Find a running attempt by its id and fencing token.
+
+    Raises:
+        Conflict: the lease is lost, or the token is not the attempt's.
+    """
+    attempt = session.scalar(select(Attempt).where(Attempt.id == attempt_id).with_for_update(key_share=True))
+    if attempt is None or not secrets.compare_digest(attempt.fencing_token, fencing_token):
+        raise Conflict(f"Attempt {attempt_id} is not held under this fencing token.", stale=True)
+    if attempt.state not in (RUNNING, STOPPING):
+        raise Conflict(f"Attempt {attempt_id} is {attempt.state}; its lease is gone.", stale=True)
+    return attempt
+
+
+def finish(
+    session: Session, attempt_id: str, fencing_token: str, finished: Finished, *, max_attempts: int, backoff_s: float
+) -> None:
+    """End an attempt: its step succeeds, fails, is cancelled, or is tried again when the host was at fault."""
+    attempt = held(session, attempt_id, fencing_token)
+    step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
+    attempt.state = finished.state
+    attempt.ended = func.now()
+    attempt.isolation = finished.isolation
+    attempt.log = dict(finished.log) if finished.log else None
+    attempt.failure = encode(finished.failure) if finished.failure else None
+    if step.phase != StepPhase.RUNNING:
+        return
+    if finished.failure is not None and finished.failure.retryable and step.attempts < max_attempts:
+        _try_again(session, step, backoff_s * 2 ** (step.attempts - 1))
+        return
+    phase = StepPhase(finished.state)
+    set_phase(
+        session,
+        step,
+        phase,
+        ended=func.now(),
+        outputs={name: encode(artifact) for name, artifact in finished.outputs.items()},
+        facts=dict(finished.facts),
+        contract=dict(finished.contract) if finished.contract else None,
+        failure=attempt.failure,
+        reproduce=finished.reproduce,
+        isolation=finished.isolation,
+        run_time_s=finished.run_time_s,
+        tool_versions=dict(finished.tool_versions),
+    )
+    wake_interested(session, step.id)
+
+
+def lose_expired(session: Session, *, max_attempts: int) -> int:
+    """Take steps back from hosts whose lease ran out; a step that keeps losing its host fails with that evidence."""
+    expired = select(Attempt).where(Attempt.state.in_((RUNNING, STOPPING)), Attempt.lease_until < func.now())
+    lost = session.scalars(expired.limit(50).with_for_update(skip_locked=True)).all()
+    for attempt in lost:
+        step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
+        failure = _host_lost(step, attempt)
+        attempt.state, attempt.ended, attempt.failure = "lost", func.now(), encode(failure)
+        notify(session, host_topic(attempt.host))
+        if step.phase != StepPhase.RUNNING:
+            continue
+        if step.attempts < max_attempts:
+            _try_again(session, step, 0.0)
+        else:
+            set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
+            wake_interested(session, step.id)
+    return len(lost)
+
+
+def withdraw(session: Session, job: Job) -> None:
+    """End the interest of an ended or cancelled job: steps that no live job wants are stopped or never start."""
+    wanted_by_others = (
+        select(JobStep.step_id).join(Job, Job.id == JobStep.job_id).where(Job.id != job.id, Job.ended.is_(None))
+    )
+    mine = select(JobStep.step_id).where(JobStep.job_id == job.id)
+    unwanted = session.scalars(
+        select(Step)
+        .where(
+            Step.id.in_(mine),
+            Step.id.not_in(wanted_by_others),
+            Step.phase.in_(
+                [p.value for p in (StepPhase.WAITING, StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)]
+            ),
+        )
+        .order_by(Step.id)
+        .with_for_update(key_share=True)
+    ).all()
+    failure = encode(JobCancelled("No live job wants this step any more.").failure)
+    for step in unwanted:
+        _stop_attempts(session, step)
+        step.phase, step.ended, step.failure = StepPhase.CANCELLED.value, func.now(), failure
+
+
+def extend(session: Session, host: str, attempt_ids: list[str], *, lease_s: float) -> list[str]:
+    """Extend the leases a host says it holds.
+
+    Returns: the attempts it must stop: cancelled, lost, or not its own.
+    """
+    extended = session.scalars(
+        update(Attempt)
+        .where(Attempt.id.in_(attempt_ids), Attempt.host == host, Attempt.state == RUNNING)
+        .values(lease_until=func.now() + timedelta(seconds=lease_s))
+        .returning(Attempt.id)
+    ).all()
+    return [attempt for attempt in attempt_ids if attempt not in set(extended)]
+
+
+def _check_host(session: Session, name: str, planned: PlannedStep) -> None:
+    host = session.get(Host, name)
+    if host is None:
+        raise Conflict(f"Host {name} has not attested itself.")
+    if planned.queue not in host.attestation["serves"]:
+        raise Conflict(f"Host {name} does not serve {planned.queue}.")
+    if host.attestation["environments"].get(planned.environment) != planned.environment_digest:
+        raise Conflict(f"Host {name} attests another version of environment {planned.environment} than the plan's.")
+
+
+def _try_again(session: Session, step: Step, delay_s: float) -> None:
+    set_phase(session, step, StepPhase.READY, host=None, ready=func.now(), published=None)
+    session.add(Outbox(step_id=step.id, attempt=step.attempts + 1, not_before=func.now() + timedelta(seconds=delay_s)))
+    notify(session, OUTBOX)
+
+
+def _stop_attempts(session: Session, step: Step) -> None:
+    running = select(Attempt).where(Attempt.step_id == step.id, Attempt.state == RUNNING)
+    for attempt in session.scalars(running):
+        attempt.state = STOPPING
+        notify(session, host_topic(attempt.host))
+
+
+def _host_lost(step: Step, attempt: Attempt) -> Failure:
+    return HostLost(
+        f"Host {attempt.host} went silent in attempt {attempt.number} of {step.title}.",
+        remedy="See `farm hosts`; the host may have lost power, network or its worker.",
+        host=attempt.host,
+        attempt=attempt.number,
+    ).failure
