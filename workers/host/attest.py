@@ -1,4 +1,4 @@
-"""Compare a machine with profiles: does it satisfy one, and which one is it?
+"""Compare a machine with profiles: which ones it satisfies, and which one it is.
 
 Satisfying is the absence of mismatches and allows building. Identity needs positive evidence and allows measuring.
 """
