@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,10 @@ class Load(Protocol):
     def __call__(self, path: Path, *, threads: int = 1) -> Session: ...
 
 
+def plain_refusals() -> tuple[type[Exception], ...]:
+    return RuntimeError, ValueError
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """One way to execute models.
@@ -53,6 +57,7 @@ class Runtime:
         preload: modules a zygote imports before any fork.
         deployable: it runs on targets; others only give a source's float reference on a builder.
         load: open a file or folder, with so many threads; raises what its library raises.
+        refusals: the exceptions by which its library refuses a file or an input.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Runtime:
     preload: tuple[str, ...]
     deployable: bool
     load: Load
+    refusals: Callable[[], tuple[type[Exception], ...]] = plain_refusals
 
     def describe(self, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the inputs and outputs as the runtime itself sees them, in the file's order."""

@@ -1,0 +1,188 @@
+"""Inspect an ONNX model, alone or in a folder with its external data.
+
+Tested with onnx 1.23.2 and onnxruntime 1.32.0. Source: the ONNX IR specification.
+The validity test is a session of ONNX Runtime: onnx.checker passes operators that nothing runs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from farm.domain.codec import encode
+from farm.domain.errors import CorruptModel, CustomOperator, Incompatible, MissingFile, UnsafeModel
+from farm.domain.facts import Format, ModelFacts
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.runtimes.files import entry_file, tree_size_bytes
+from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession
+from workers.stages.wording import plain
+
+DEFAULT_DOMAIN = "ai.onnx"
+RESAVE = "Export the model again and check that the copy is complete."
+_UNREGISTERED = re.compile(
+    r"(?P<domain>[\w.\-]*):(?P<operator>\w+)\(-?\d+\) is not a registered function/op"
+    r"|No Op registered for (?P<bare>\w+)"
+)
+
+
+@stage(
+    name="inspect-onnx",
+    version="1",
+    kind=Kind.INSPECT,
+    source=Format.ONNX,
+    environment="builder",
+    tools=("onnx", "onnxruntime"),
+    preload=("numpy", "onnx", "onnxruntime"),
+    timeout_s=120.0,
+)
+def run(given: StageInput) -> StageOutput:
+    """Parse the model, check its external data and its operators, and open it.
+
+    Returns: facts, the JSON of ModelFacts; `parameters` counts every stored tensor, `extra` holds ir_version,
+        operator-set domains and external data files.
+    Raises: CorruptModel, MissingFile, UnsafeModel, CustomOperator, Incompatible.
+    """
+    path = given.files["model"]
+    model = _parse(entry_file(path, SUFFIXES))
+    external = _check_external(model, path)
+    operators = Counter(_qualified(node) for node in _nodes(model.graph))
+    session = _open(path)
+    facts = ModelFacts(
+        format=Format.ONNX,
+        inputs=session.inputs,
+        outputs=session.outputs,
+        operators=dict(operators),
+        parameters=sum(math.prod(tensor.dims) for tensor in _tensors(model)),
+        size_bytes=tree_size_bytes(path),
+        opset=next((entry.version for entry in model.opset_import if entry.domain in ("", DEFAULT_DOMAIN)), None),
+        producer=plain(f"{model.producer_name} {model.producer_version}", limit=200) or None,
+        extra={
+            "ir_version": model.ir_version,
+            "domains": {entry.domain or DEFAULT_DOMAIN: entry.version for entry in model.opset_import},
+            "external_data": sorted(external),
+        },
+    )
+    return StageOutput(facts=encode(facts))
+
+
+def _parse(entry: Path) -> Any:
+    """Read the protobuf without its external data.
+
+    Raises:
+        CorruptModel: it is no ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model(str(entry), format="protobuf", load_external_data=False)
+    except DecodeError as exc:
+        raise CorruptModel(f"{entry.name} is not a complete ONNX model: {plain(str(exc))}.", remedy=RESAVE) from exc
+    if not model.opset_import or not model.graph.node:
+        raise CorruptModel(f"{entry.name} is not an ONNX model: it has no operator set or no node.", remedy=RESAVE)
+    return model
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Yield every stored tensor: initializers and attributes, of all subgraphs."""
+    for graph in _graphs(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _graphs(inner)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for each in _graphs(graph):
+        yield from each.node
+
+
+def _qualified(node: Any) -> str:
+    return node.op_type if node.domain in ("", DEFAULT_DOMAIN) else f"{node.domain}:{node.op_type}"
+
+
+def _check_external(model: Any, path: Path) -> set[str]:
+    """Return the names of external data files, each present beside the model.
+
+    Raises:
+        UnsafeModel: a location outside the model's folder.
+        MissingFile: naming every file that was not submitted.
+    """
+    locations = {entry.value for tensor in _tensors(model) for entry in tensor.external_data if entry.key == "location"}
+    for location in sorted(locations):
+        if _leaves(location):
+            raise UnsafeModel(
+                f"The model's external data points outside its own folder: {plain(location, limit=200)!r}.",
+                remedy="Save the model with its external data in the same folder, by a relative name.",
+            )
+    folder = path if path.is_dir() else None
+    missing = sorted(name for name in locations if folder is None or not _is_inside(folder / name, folder))
+    if missing:
+        raise MissingFile(
+            f"The model refers to external data that was not submitted: {plain(', '.join(missing), limit=500)}.",
+            remedy="Submit the folder that holds the .onnx file and its external data files.",
+            files=missing[:100],
+        )
+    return locations
+
+
+def _leaves(location: str) -> bool:
+    kinds = PurePosixPath(location), PureWindowsPath(location)
+    return any(kind.is_absolute() or kind.drive or ".." in kind.parts for kind in kinds) or "\0" in location
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.is_file() and file.resolve().is_relative_to(folder.resolve())
+
+
+def _open(path: Path) -> OnnxSession:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    try:
+        return OnnxSession(path, optimize=False)
+    except (
+        state.Fail,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.InvalidArgument,
+        state.RuntimeException,
+    ) as exc:
+        raise _refusal(str(exc)) from exc
+    except state.NotImplemented as exc:
+        raise Incompatible(
+            f"ONNX Runtime has no CPU kernel for an operator of the model: {plain(str(exc))}",
+            remedy="Export it in float32, or replace the operator.",
+        ) from exc
+
+
+def _refusal(message: str) -> Exception:
+    if found := _UNREGISTERED.search(message):
+        operator, domain = found["operator"] or found["bare"], found["domain"] or DEFAULT_DOMAIN
+        return CustomOperator(
+            f"The model uses operator {operator} of domain {domain}, which ONNX Runtime does not have.",
+            remedy="Export the model with standard ONNX operators only.",
+            operator=operator,
+            domain=domain,
+        )
+    if "IR version" in message or "under development" in message:
+        return Incompatible(
+            f"The model is newer than this farm's ONNX Runtime: {plain(message)}",
+            remedy="Export it with a lower opset, or lower ir_version with onnx.version_converter.",
+        )
+    if "bad_alloc" in message or "Failed to allocate" in message:
+        return MemoryError(message)
+    return CorruptModel(f"ONNX Runtime does not open the model: {plain(message)}", remedy=RESAVE)

@@ -1,0 +1,127 @@
+"""Inspect an exported PyTorch program (.pt2).
+
+Tested with torch 2.13.0. Source: PyTorch, torch.export.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from farm.domain.codec import encode
+from farm.domain.errors import BadRequest, CorruptModel, CustomOperator, UnsafeModel
+from farm.domain.facts import Format, ModelFacts
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.runtimes.files import entry_file, tree_size_bytes
+from workers.runtimes.torch_exported_program import SUFFIXES, describe_program, load_program
+from workers.stages.export.programs import training_operator
+
+_GRAPH = re.compile(r"/models/[^/]+\.json$")
+_TARGET = re.compile(rb'"target": ?"torch\.ops\.([A-Za-z0-9_.]+)"')
+
+
+@stage(
+    name="inspect-torch-exported-program",
+    version="1",
+    kind=Kind.INSPECT,
+    source=Format.TORCH_EXPORTED_PROGRAM,
+    environment="builder",
+    tools=("torch",),
+    preload=("torch",),
+    timeout_s=120.0,
+)
+def run(given: StageInput) -> StageOutput:
+    """Load the program without running pickles and read its graph.
+
+    Returns: facts, the JSON of ModelFacts.
+    Raises: UnsafeModel, CorruptModel, CustomOperator; BadRequest for a program exported in training mode.
+    """
+    path = given.files["model"]
+    program = _load(path)
+    if operator := training_operator(program):
+        raise BadRequest(
+            f"The program was exported in training mode: {operator} is active.",
+            remedy="Call model.eval() before torch.export.export.",
+            operator=operator,
+        )
+    inputs, outputs = describe_program(program)
+    facts = ModelFacts(
+        format=Format.TORCH_EXPORTED_PROGRAM,
+        inputs=inputs,
+        outputs=outputs,
+        operators=_operators(program),
+        parameters=sum(math.prod(tensor.shape) for tensor in program.state_dict.values()),
+        size_bytes=tree_size_bytes(path),
+        producer="torch.export",
+        extra={"range_constraints": {str(name): str(value) for name, value in program.range_constraints.items()}},
+    )
+    return StageOutput(facts=encode(facts))
+
+
+def _load(path: Path) -> Any:
+    import pickle
+
+    entry = entry_file(path, SUFFIXES)
+    _refuse_unknown(_called(entry))
+    try:
+        return load_program(path)
+    except pickle.UnpicklingError as exc:
+        raise UnsafeModel(
+            f"{entry.name} holds a pickle that is not plain tensors, which could run code; it was not loaded.",
+            remedy="Export the program again with torch.export.save, with tensors as example inputs.",
+        ) from exc
+
+
+def _called(entry: Path) -> frozenset[str]:
+    """Read which operators the archive's graphs call, before torch opens it.
+
+    Raises:
+        CorruptModel: it is no archive of torch.export.
+    """
+    try:
+        with zipfile.ZipFile(entry) as archive:
+            graphs = [archive.read(name) for name in archive.namelist() if _GRAPH.search(name)]
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as exc:
+        raise CorruptModel(
+            f"{entry.name} is not a complete .pt2 archive: {exc}.",
+            remedy="Save it again with torch.export.save and check that the copy is complete.",
+        ) from exc
+    if not graphs:
+        raise CorruptModel(
+            f"{entry.name} is an archive, but holds no exported program.",
+            remedy="Write it with torch.export.save(torch.export.export(model.eval(), inputs), 'model.pt2').",
+        )
+    return frozenset(match[1].decode() for graph in graphs for match in _TARGET.finditer(graph))
+
+
+def _refuse_unknown(called: frozenset[str]) -> None:
+    """Refuse operators that this PyTorch does not have.
+
+    Raises:
+        CustomOperator: naming all of them.
+    """
+    import torch
+
+    unknown = []
+    for target in sorted(called):
+        namespace, _, rest = target.partition(".")
+        if not hasattr(getattr(torch.ops, namespace), rest.partition(".")[0]):
+            unknown.append(target)
+    if unknown:
+        raise CustomOperator(
+            f"The program calls {', '.join(unknown)}, which PyTorch itself does not have.",
+            remedy="Write the operator with PyTorch's own ones before exporting.",
+            operator=unknown[0],
+            domain=unknown[0].partition(".")[0],
+        )
+
+
+def _operators(program: Any) -> Mapping[str, int]:
+    calls = (node.target for node in program.graph_module.graph.nodes if node.op == "call_function")
+    return dict(Counter(str(target) for target in calls))

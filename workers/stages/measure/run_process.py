@@ -1,0 +1,133 @@
+"""Measure an artifact in this process, once: the worker starts several, alternated with the reference model.
+
+One stage per deployable runtime, named measure-<runtime>; exec'd fresh on the target's host, never forked.
+Defaults follow TensorFlow Lite's benchmark tool: at least 50 runs and 1 s.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from farm.domain.codec import encode
+from farm.domain.errors import BadRequest
+from farm.domain.facts import TensorSpec
+from farm.domain.measurement import ProcessRun
+from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
+from workers.runtimes import Runtime, Session, deployable_runtimes
+from workers.stages.compare.run_artifact import declared_contract, open_artifact
+from workers.stages.measure.memory import peak_bytes, reset_peak
+from workers.stages.measure.timing import Effort, time_calls
+from workers.stages.samples import seeded_probe
+
+MEMORY_RUNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOptions(Options):
+    """What one process does.
+
+    `mode` "memory" makes 3 calls and reads the peak; "latency" times. `batch` fixes how many calls make one sample,
+    so that every process of a measurement takes the same; 0 chooses (timing.py says how).
+    """
+
+    mode: Literal["latency", "memory"] = "latency"
+    threads: int = 1
+    warmup_runs: int = 3
+    min_runs: int = 50
+    min_s: float = 1.0
+    max_s: float = 30.0
+    batch: int = 0
+
+
+def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
+    """Load the artifact, call it with one seeded input, and report times in microseconds.
+
+    Args:
+        runtime: what executes it.
+        given: files["model"]; the contract's sizes are taken for axes that the file leaves open.
+    Returns: facts, the JSON of ProcessRun.
+    Raises: ArtifactBroken when it does not load.
+    """
+    options: MeasureOptions = given.options
+    if options.mode not in ("latency", "memory"):
+        raise BadRequest(f"Mode {options.mode!r} is unknown; known are latency and memory.")
+    for module in runtime.preload:
+        importlib.import_module(module)
+    measure = _measure_memory if options.mode == "memory" else _measure_latency
+    return StageOutput(facts=encode(measure(runtime, given, options)))
+
+
+def _measure_latency(runtime: Runtime, given: StageInput, options: MeasureOptions) -> ProcessRun:
+    path = given.files["model"]
+    session, first_load_us = _timed_load(runtime, path, options.threads)
+    effort = Effort(options.warmup_runs, options.min_runs, options.min_s, options.max_s, options.batch)
+    timed = time_calls(_call(session, given), effort)
+    _, warm_load_us = _timed_load(runtime, path, options.threads)
+    return ProcessRun(
+        times_us=timed.times_us,
+        first_load_us=first_load_us,
+        warm_load_us=warm_load_us,
+        first_inference_us=timed.first_us,
+        peak_memory_bytes=None,
+        threads=options.threads,
+        batch=timed.batch,
+    )
+
+
+def _measure_memory(runtime: Runtime, given: StageInput, options: MeasureOptions) -> ProcessRun:
+    """Count from before the model is opened, so that the peak holds interpreter, runtime, model and activations."""
+    reset_peak()
+    session, first_load_us = _timed_load(runtime, given.files["model"], options.threads)
+    timed = time_calls(_call(session, given), Effort(1, MEMORY_RUNS, 0.0, options.max_s, 1))
+    return ProcessRun(
+        times_us=timed.times_us,
+        first_load_us=first_load_us,
+        warm_load_us=None,
+        first_inference_us=timed.first_us,
+        peak_memory_bytes=peak_bytes(),
+        threads=options.threads,
+    )
+
+
+def _timed_load(runtime: Runtime, path: Path, threads: int) -> tuple[Session, float]:
+    started = time.perf_counter_ns()
+    session = open_artifact(runtime, path, threads=threads)
+    return session, (time.perf_counter_ns() - started) / 1000
+
+
+def _call(session: Session, given: StageInput) -> Callable[[], object]:
+    declared = {binding.artifact.name: binding.artifact for binding in declared_contract(given).inputs}
+    feeds = seeded_probe(tuple(_sized(spec, declared.get(spec.name)) for spec in session.inputs), positive=True)
+    return lambda: session.run(feeds)
+
+
+def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:
+    """Give open axes the size the contract says, or 1."""
+    if declared is not None and declared.shape is not None and not declared.open_axes:
+        return spec.with_shape(declared.shape)
+    return spec.with_shape(tuple(axis if isinstance(axis, int) else 1 for axis in spec.shape or ()))
+
+
+def _register(runtime: Runtime) -> None:
+    stage(
+        name=f"measure-{runtime.name}",
+        version="1",
+        kind=Kind.MEASURE,
+        environment=runtime.environment,
+        check=always,
+        runtime=runtime.name,
+        options=MeasureOptions,
+        tools=runtime.tools,
+        preload=runtime.preload,
+        fresh=True,
+    )(partial(run_process, runtime))
+
+
+for _runtime in deployable_runtimes():
+    _register(_runtime)

@@ -1,0 +1,147 @@
+"""Run a source model as it was submitted: its outputs are what every artifact is held against.
+
+One stage per source format, named reference-<format>, written over the runtimes; all run in the builder environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.codec import encode
+from farm.domain.errors import BadRequest, RequestError
+from farm.domain.facts import Format, TensorSpec
+from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
+from workers.runtimes import Runtime, load_runtimes
+from workers.stages.npz import NpzReader, NpzWriter
+from workers.stages.reference.data import check_data, chosen_rows, generated_samples, user_samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Sample = dict[str, NDArray[Any]]
+
+LABELS = "labels"
+GENERATED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceOptions(Options):
+    """How many samples to run, and how to make them when the user gave none.
+
+    `samples` is the most that is taken of the user's data; without data at most 8 are generated, floats uniform in
+    `sample_range`.
+    """
+
+    samples: int = GENERATED
+    seed: int = 0
+    sample_range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What the source is run on: `count` samples, and labels for them when the user gave some."""
+
+    samples: Iterator[Sample]
+    count: int
+    labels: NDArray[Any] | None
+
+
+def run_source(runtime: Runtime, given: StageInput) -> StageOutput:
+    """Run the float source on every sample, in inference mode, on one thread.
+
+    Args:
+        runtime: what executes the source.
+        given: files["model"], optionally files["samples"] (.npz by input name, `labels` too); options.input_specs
+            with every axis fixed.
+    Returns: samples.npz with `input/<name>` and `output/<name>` of shape (N, *shape), and `labels` when given;
+        facts {"samples", "generated", "outputs": observed TensorSpecs}.
+    Raises: BadData when the data does not fit; RequestError when the source returns values that are not finite.
+    """
+    options: ReferenceOptions = given.options
+    if not options.input_specs or options.samples < 1:
+        raise BadRequest("The source's inputs must be given with every axis fixed, and at least one sample.")
+    with ExitStack() as stack:
+        data = _data(given, options, stack)
+        session = runtime.load(given.files["model"])
+        target = given.work / "samples.npz"
+        observed = _record(session.run, data, target)
+    generated = "samples" not in given.files
+    facts = {"samples": data.count, "generated": generated, "outputs": encode(observed)}
+    return StageOutput(files={"samples": target}, facts=facts)
+
+
+def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Data:
+    specs = options.input_specs
+    if "samples" not in given.files:
+        count = min(options.samples, GENERATED)
+        return _Data(generated_samples(specs, count, seed=options.seed, span=options.sample_range), count, None)
+    reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
+    check_data(reader, specs)
+    rows = chosen_rows(reader.headers[specs[0].name].rows, options.samples)
+    labels = reader.array(LABELS)[list(rows)] if _labelled(reader, specs) else None
+    return _Data(user_samples(reader, specs, rows), len(rows), labels)
+
+
+def _labelled(reader: NpzReader, specs: tuple[TensorSpec, ...]) -> bool:
+    """Tell whether the file has one label per sample."""
+    header = reader.headers.get(LABELS)
+    return header is not None and header.rows == reader.headers[specs[0].name].rows
+
+
+def _record(call: Any, data: _Data, target: Path) -> tuple[TensorSpec, ...]:
+    """Run every sample and write inputs and outputs; return the outputs as they came."""
+    import numpy as np
+
+    writer = NpzWriter(target)
+    observed: tuple[TensorSpec, ...] = ()
+    for index, sample in enumerate(data.samples):
+        outputs: Mapping[str, NDArray[Any]] = call(sample)
+        _refuse_not_finite(outputs, index)
+        for name, array in sample.items():
+            writer.append(f"input/{name}", array, count=data.count)
+        for name, array in outputs.items():
+            writer.append(f"output/{name}", np.asarray(array), count=data.count)
+        observed = observed or tuple(TensorSpec(name, a.dtype.name, tuple(a.shape)) for name, a in outputs.items())
+    if data.labels is not None:
+        for label in data.labels:
+            writer.append(LABELS, np.asarray(label), count=data.count)
+    writer.close()
+    return observed
+
+
+def _refuse_not_finite(outputs: Mapping[str, NDArray[Any]], index: int) -> None:
+    import numpy as np
+
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int(array.size - np.isfinite(array).sum())
+            raise RequestError(
+                f"The source model itself returns {bad} of {array.size} values in output {name!r} that are not finite "
+                f"(sample {index}); nothing can be compared with it.",
+                remedy="Give --calibration data in the range the model was trained on, or repair the model.",
+            )
+
+
+def _register(source: Format, runtime: Runtime) -> None:
+    stage(
+        name=f"reference-{source}",
+        version="1",
+        kind=Kind.REFERENCE,
+        environment="builder",
+        check=always,
+        source=source,
+        options=ReferenceOptions,
+        tools=runtime.tools,
+        preload=runtime.preload,
+        timeout_s=1800.0,
+    )(partial(run_source, runtime))
+
+
+for _runtime in load_runtimes().values():
+    for _source in _runtime.accepts:
+        _register(_source, _runtime)
