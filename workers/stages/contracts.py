@@ -15,11 +15,12 @@ from farm.domain.artifact import Binding, Contract
 from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken
 from farm.domain.facts import TensorSpec
 from farm.domain.recipe import RECIPES
-from workers.stages.opening import Call, Opened
-from workers.stages.samples import Arrays, seeded_probe, to_artifact
+from workers.runtimes import Session
+from workers.runtimes.binding import dequantize, to_artifact
+from workers.stages.samples import Feeds, seeded_probe
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy.typing import NDArray
 
 SURE_DB = 60.0
 """A layout that reaches this is taken without trying the others."""
@@ -44,21 +45,13 @@ class Proof:
     sqnr_db: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tensors:
-    """The inputs and outputs of the model a stage was given, as the source's user knows them, axes fixed."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-def prove_float(given: Contract, source: Call, opened: Opened) -> Proof:
+def prove_float(given: Contract, source: Session, artifact: Session) -> Proof:
     """Bind a float artifact to the model it was made from.
 
     Args:
         given: how the source's tensors appear in the model that `source` runs.
-        source: runs that model on its own tensors; returns its outputs by name.
-        opened: the artifact.
+        source: that model.
+        artifact: what was made of it.
 
     Raises:
         ArtifactBroken: outputs that are not finite where the model's are.
@@ -66,7 +59,7 @@ def prove_float(given: Contract, source: Call, opened: Opened) -> Proof:
         NumericsBroken: no layout gives the model's function.
     """
     probe, expected = _finite_probe(given, source)
-    proof = prove(given, probe, expected, opened)
+    proof = prove(given, probe, expected, artifact)
     limit = RECIPES["float32"].failed_below_db
     if limit is not None and proof.sqnr_db < limit:
         raise NumericsBroken(
@@ -77,28 +70,28 @@ def prove_float(given: Contract, source: Call, opened: Opened) -> Proof:
     return proof
 
 
-def prove(given: Contract, probe: Arrays, expected: Arrays, opened: Opened) -> Proof:
-    """Find the layout of every input and output under which `opened` comes nearest to `expected`.
+def prove(given: Contract, probe: Feeds, expected: Feeds, artifact: Session) -> Proof:
+    """Find the layout of every input and output under which `artifact` comes nearest to `expected`.
 
     Args:
         given: how the source's tensors appear in the model that gave `expected`.
         probe: that model's inputs by name.
         expected: that model's outputs by name.
-        opened: the artifact.
+        artifact: what was made of it.
     """
     model = tuple(binding.artifact for binding in given.inputs)
-    pairs = _match(model, opened.inputs, "input")
+    pairs = _match(model, artifact.inputs, "input")
     best: Proof | None = None
     for inputs in itertools.islice(_layouts(pairs), MAX_LAYOUTS):
-        answers = opened.run(to_artifact(probe, inputs))
-        found = _bind_outputs(tuple(b.artifact for b in given.outputs), expected, answers, opened.outputs)
+        answers = artifact.run(to_artifact(probe, inputs))
+        found = _bind_outputs(tuple(b.artifact for b in given.outputs), expected, answers, artifact.outputs)
         if found and (best is None or found[1] > best.sqnr_db):
             best = Proof(Contract(inputs, found[0]), found[1])
         if best and best.sqnr_db >= SURE_DB:
             break
     if best is None:
         wanted = _words(binding.artifact for binding in given.outputs)
-        raise ContractMismatch(f"No order of axes turns the outputs {_words(opened.outputs)} into {wanted}.")
+        raise ContractMismatch(f"No order of axes turns the outputs {_words(artifact.outputs)} into {wanted}.")
     return replace(best, contract=compose(given, best.contract))
 
 
@@ -110,12 +103,7 @@ def compose(first: Contract, second: Contract) -> Contract:
     return Contract(inputs, outputs, tuple(dict.fromkeys((*kept, *added, *_told(inputs, outputs)))))
 
 
-def given_contract(contract: Contract | None, tensors: Tensors) -> Contract:
-    """Return `contract`, or what it stands for when None: the model is the source itself."""
-    return contract or Contract.identity(tensors.inputs, tensors.outputs)
-
-
-def sqnr_db(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> float:
+def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     """Return the signal-to-quantization-noise ratio, 10·log10(Σ expected² / Σ (expected − actual)²), at most 200 dB."""
     import numpy as np
 
@@ -129,18 +117,18 @@ def sqnr_db(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> flo
     return float(np.clip(10 * np.log10(signal / noise), -EXACT_DB, EXACT_DB))
 
 
-def _finite_probe(given: Contract, source: Call) -> tuple[Arrays, Arrays]:
+def _finite_probe(given: Contract, source: Session) -> tuple[Feeds, Feeds]:
     """Return inputs and outputs of the model; the domain of log or sqrt may need a positive probe."""
     specs = tuple(binding.artifact for binding in given.inputs)
     for positive in (False, True):
         probe = seeded_probe(specs, positive=positive)
-        expected = dict(source(probe))
+        expected = source.run(probe)
         if all_finite(expected):
             break
     return probe, expected
 
 
-def all_finite(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bool:
+def all_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
     import numpy as np
 
     return all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
@@ -199,7 +187,7 @@ def _orders(model: tuple[int, ...], artifact: tuple[int, ...]) -> Iterator[tuple
 
 
 def _bind_outputs(
-    model: tuple[TensorSpec, ...], expected: Arrays, answers: Arrays, found: tuple[TensorSpec, ...]
+    model: tuple[TensorSpec, ...], expected: Feeds, answers: Feeds, found: tuple[TensorSpec, ...]
 ) -> tuple[tuple[Binding, ...], float] | None:
     """Give each output of the model the nearest output of the artifact, by name where names survived."""
     if len(model) != len(found):
@@ -210,7 +198,7 @@ def _bind_outputs(
     left, bindings, worst = list(found), [], EXACT_DB
     for spec in model:
         candidates = [f for f in left if f.name == spec.name] if named else left
-        scored = [(*_nearest(expected[spec.name], answers[f.name]), f) for f in candidates]
+        scored = [(*_nearest(expected[spec.name], _real(answers[f.name], f)), f) for f in candidates]
         db, order, chosen = max(scored, key=lambda item: item[0])
         if db == float("-inf"):
             return None
@@ -221,13 +209,17 @@ def _bind_outputs(
     return tuple(bindings), worst
 
 
-def _nearest(expected: np.ndarray[Any, Any], answer: np.ndarray[Any, Any]) -> tuple[float, tuple[int, ...] | None]:
+def _nearest(expected: NDArray[Any], answer: NDArray[Any]) -> tuple[float, tuple[int, ...] | None]:
     scored: list[tuple[float, tuple[int, ...] | None]] = []
     for order in itertools.islice(_orders(expected.shape, answer.shape), MAX_LAYOUTS):
         scored.append((sqnr_db(expected if order is None else expected.transpose(order), answer), order))
         if scored[-1][0] >= SURE_DB:
             break
     return max(scored, key=lambda item: item[0], default=(float("-inf"), None))
+
+
+def _real(answer: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    return answer if spec.scale is None else dequantize(answer, spec)
 
 
 def _chain(first: tuple[Binding, ...], second: tuple[Binding, ...]) -> tuple[Binding, ...]:

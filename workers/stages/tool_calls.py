@@ -23,12 +23,12 @@ FOREIGN: tuple[type[Exception], ...] = (
 
 
 @contextmanager
-def tool_call(tool: str, *extra: type[Exception]) -> Iterator[None]:
+def tool_call(tool: str, *extra: type[BaseException]) -> Iterator[None]:
     """Turn what a toolchain raises into ConversionFailed with tool, version and log tail.
 
     Args:
         tool: the package's name.
-        extra: the toolchain's exceptions that derive from Exception directly.
+        extra: the toolchain's exceptions that derive from Exception or BaseException directly.
     """
     try:
         yield

@@ -7,21 +7,15 @@ Limits: every axis is fixed; data-dependent control flow has no ONNX form here; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from farm.domain.facts import Format, ModelFacts
-from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
-from workers.stages.contracts import Tensors, given_contract, prove_float
-from workers.stages.export.programs import callable_by_name, load_lines, load_program
-from workers.stages.opening import open_onnx
+from farm.domain.facts import Format
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.transforms import given_contract, proven
 
 OPSET = 20
-
-
-def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
-    return Verdict.yes()
 
 
 @stage(
@@ -43,8 +37,8 @@ def run(given: StageInput) -> StageOutput:
     """
     import torch
 
-    contract = given_contract(given.contract, Tensors(given.options.input_specs, given.options.output_specs))
-    program = load_program(given.files["model"], given.options.input_specs)
+    contract = given_contract(given)
+    program = load_fixed_program(given.files["model"], given.options.input_specs)
     path = given.work / "model.onnx"
     names: dict[str, Any] = {
         "input_names": [binding.artifact.name for binding in contract.inputs],
@@ -52,11 +46,12 @@ def run(given: StageInput) -> StageOutput:
     }
     with tool_call("torch"):
         torch.onnx.export(program, (), path, dynamo=True, opset_version=OPSET, external_data=False, **names)
-    proof = prove_float(contract, callable_by_name(program.module(), contract), open_onnx(path))
-    return StageOutput(
-        files={"model": path},
-        facts={"sqnr_db": proof.sqnr_db, "opset": OPSET},
-        contract=proof.contract,
+    return proven(
+        given,
+        path,
+        source=Format.TORCH_EXPORTED_PROGRAM,
+        target=Format.ONNX,
+        facts={"opset": OPSET},
         reproduce=python_command(
             "import torch",
             *load_lines(given.options.input_specs),

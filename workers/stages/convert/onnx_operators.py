@@ -1,0 +1,36 @@
+"""What the ONNX → TFLite converters are known to get wrong, read off a model's facts."""
+
+from __future__ import annotations
+
+from farm.domain.facts import ModelFacts
+from farm.domain.stage import Verdict
+
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
+SEQUENCES = frozenset({"SequenceConstruct", "SequenceAt", "SequenceInsert", "SequenceEmpty", "SplitToSequence"})
+STRINGS = frozenset({"StringNormalizer", "StringConcat", "StringSplit", "RegexFullMatch", "TfIdfVectorizer"})
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+
+
+def refused_operators(facts: ModelFacts, tool: str, more: frozenset[str] = frozenset()) -> Verdict:
+    """Refuse a model whose operators `tool` has no TFLite form for, all of them named."""
+    bad = sorted(set(facts.operators) & (CONTROL_FLOW | SEQUENCES | STRINGS | more))
+    if bad:
+        return Verdict.no(
+            f"{tool} has no TFLite form for {', '.join(bad)}. Export the model without them "
+            "(fold or unroll control flow, leave post-processing out), or choose onnxruntime."
+        )
+    foreign = sorted(name for name in facts.operators if _domain(name) not in STANDARD_DOMAINS)
+    if foreign:
+        return Verdict.no(
+            f"{tool} knows standard ONNX operators only; the model holds {', '.join(foreign)}. "
+            "Replace them by standard operators, or choose onnxruntime."
+        )
+    return Verdict.yes()
+
+
+def _domain(operator: str) -> str:
+    """Return the domain of an operator named `domain::Type` or `domain.Type`; a bare type has none."""
+    for separator in ("::", ":"):
+        if separator in operator:
+            return operator.rpartition(separator)[0]
+    return operator.rpartition(".")[0]

@@ -1,0 +1,67 @@
+"""What every float conversion does alike: open the result, prove it against its model, and hand it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from farm.domain.artifact import Contract
+from farm.domain.errors import ArtifactBroken
+from farm.domain.facts import Format
+from farm.domain.stage import StageInput, StageOutput
+from workers.runtimes import Session, runtime_of
+from workers.stages.contracts import prove_float
+from workers.stages.tool_calls import FOREIGN, tool_version
+
+
+def given_contract(given: StageInput) -> Contract:
+    """Return how the source's tensors appear in files["model"], also where that is the source itself."""
+    return given.contract or Contract.identity(given.options.input_specs, given.options.output_specs)
+
+
+def open_artifact(kind: Format, path: Path) -> Session:
+    """Load what a stage wrote with the runtime that will execute it, on one thread.
+
+    Raises:
+        ArtifactBroken: the runtime refuses the file.
+    """
+    runtime = runtime_of(kind)
+    try:
+        return runtime.load(path)
+    except FOREIGN as exc:
+        tool = runtime.tools[0]
+        raise ArtifactBroken(
+            f"{path.name} was written, but {tool} {tool_version(tool)} does not load it: {str(exc)[:500]}",
+            tool=tool,
+            version=tool_version(tool),
+            log_tail=str(exc)[-4000:],
+        ) from exc
+
+
+def proven(
+    given: StageInput,
+    path: Path,
+    *,
+    source: Format,
+    target: Format,
+    reproduce: str,
+    facts: Mapping[str, Any] | None = None,
+) -> StageOutput:
+    """Return `path` as the float artifact made from files["model"].
+
+    `source` is the format of files["model"], `target` that of `path`.
+
+    Raises:
+        ArtifactBroken: the file does not load, or returns values that are not finite.
+        ContractMismatch: its tensors are not the model's in any order of axes.
+        NumericsBroken: it does not compute the model's function.
+    """
+    artifact = open_artifact(target, path)
+    proof = prove_float(given_contract(given), runtime_of(source).load(given.files["model"]), artifact)
+    return StageOutput(
+        files={"model": path},
+        facts={"sqnr_db": round(proof.sqnr_db, 2), **(facts or {})},
+        contract=proof.contract,
+        reproduce=reproduce,
+    )
