@@ -1,0 +1,142 @@
+"""The untrusted process: take every right away, say "started", run the entry."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from workers.sandbox import kernel, landlock, paths, processes, seccomp
+from workers.sandbox.ending import EndOfProcess, exit_code_of, report_to
+from workers.sandbox.environment import child_environment
+from workers.sandbox.job import Job, pack
+from workers.sandbox.values import Level
+
+_OPEN_FILES = 1024
+_DATA_MARGIN_BYTES = 512 << 20
+"""Room for thread stacks and allocator arenas, which count as data before they are touched."""
+
+
+def run_child(job: Job, ready: int) -> NoReturn:
+    """Enter the layers in a fork of the zygote and run the entry, or exec a fresh interpreter that does."""
+    with EndOfProcess(report_to(ready)):
+        os.environ.clear()
+        os.environ.update(child_environment(job))
+        tempfile.tempdir = os.environ["TMPDIR"]
+        _redirect(job)
+        os.closerange(3, ready)
+        os.closerange(ready + 1, 1 << 20)
+        _take_rights_away(job)
+        if job.fresh:
+            _exec_fresh(job, ready)
+        confine_calls(job)
+        serve_entry(job, ready)
+    raise AssertionError("unreachable")
+
+
+def serve_entry(job: Job, ready: int) -> None:
+    """Import the entry, which is our own code, tell the supervisor, then run it and leave the process."""
+    function = _entry(job.entry)
+    memory = 0 if job.fresh else processes.status(os.getpid(), ("VmRSS:",))
+    os.write(ready, json.dumps({"started": time.monotonic(), "memory": memory}).encode())
+    os.close(ready)
+    with EndOfProcess(exit_code_of):
+        function(Path(job.work))
+
+
+def confine_calls(job: Job) -> None:
+    """Filter system calls: the last layer, and after an exec the only one left to set."""
+    full = job.level is Level.FULL
+    kernel.prctl(kernel.PR_SET_DUMPABLE, int(full))
+    if job.level is Level.NONE:
+        return
+    confined = full or landlock.scopes_signals(landlock.abi())
+    only = None if job.spawns and confined else os.getpid()
+    seccomp.install(seccomp.Policy(spawns=job.spawns, signals_only=only, sessions=full))
+
+
+def _entry(name: str) -> Callable[[Path], object]:
+    module, _, function = name.partition(":")
+    found: Callable[[Path], object] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _redirect(job: Job) -> None:
+    """Take input from nowhere and write output to the log; make the work folder the current one."""
+    os.chdir(job.work)
+    temporary = Path(os.environ["TMPDIR"])
+    temporary.mkdir(exist_ok=True)
+    null = os.open("/dev/null", os.O_RDONLY)
+    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    if job.uid is not None:
+        os.fchown(log, job.uid, job.uid)
+        os.chown(temporary, job.uid, job.uid, follow_symlinks=False)
+    for opened, standard in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(opened, standard)
+
+
+def _take_rights_away(job: Job) -> None:
+    """Drop to the slot's user, set limits, drop capabilities, then paths; the order is what the kernel requires."""
+    if job.cores is not None:
+        os.sched_setaffinity(0, job.cores)
+    _set_limits(job)
+    if job.level is not Level.NONE:
+        kernel.drop_bounding_capabilities()
+    if job.uid is not None:
+        os.setgroups([])
+        os.setresgid(job.uid, job.uid, job.uid)
+        os.setresuid(job.uid, job.uid, job.uid)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    if job.level is Level.NONE:
+        return
+    kernel.drop_capabilities()
+    writable = [job.work]
+    if job.level is Level.FULL:
+        writable += [paths.TEMPORARY, paths.SHARED_MEMORY]
+    landlock.restrict(readable=(*paths.readable(job), *paths.OWN_PROC), writable=writable, devices=paths.DEVICES)
+
+
+def _set_limits(job: Job) -> None:
+    data = job.limits.memory_bytes + _DATA_MARGIN_BYTES
+    if not job.fresh:
+        data += processes.status(os.getpid(), ("VmData:",))
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_FSIZE: job.limits.file_bytes,
+        resource.RLIMIT_DATA: data,
+        resource.RLIMIT_NPROC: job.limits.threads + _threads_beside(job),
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (allowed, allowed))
+    if job.limits.cpu_s is not None:
+        seconds = max(1, round(job.limits.cpu_s))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
+
+
+def _threads_beside(job: Job) -> int:
+    """Count threads of others under the same user; a slot's own user and a user namespace have none."""
+    return processes.user_threads(os.getuid()) if job.uid is None and job.level is not Level.FULL else 0
+
+
+def _exec_fresh(job: Job, ready: int) -> NoReturn:
+    """Become a new interpreter; the environment, the file limits and the paths stay."""
+    given = os.memfd_create("job", 0)
+    os.write(given, pack(job))
+    os.lseek(given, 0, os.SEEK_SET)
+    os.set_inheritable(ready, True)
+    command = [sys.executable, "-P", "-m", "workers.sandbox.fresh", str(given), str(ready)]
+    os.execve(sys.executable, command, child_environment(job))  # noqa: S606 - the one exec, of a fixed command

@@ -1,0 +1,38 @@
+"""Which paths a child sees: its interpreter, our code, the system's libraries, what the call names."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from workers.sandbox.job import Job
+
+TEMPORARY = str(Path("/", "tmp"))
+SHARED_MEMORY = str(Path("/", "dev", "shm"))
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/ssl/openssl.cnf",
+    "/etc/alternatives",
+    "/sys/devices/system/cpu",
+)
+OWN_PROC = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm/overcommit_memory")
+
+
+def interpreter() -> tuple[str, ...]:
+    """Return the folders of this interpreter: its environment and the installation below it, links resolved too."""
+    folders = (sys.prefix, sys.base_prefix, sys.base_exec_prefix)
+    home = str(Path(sys.executable).resolve().parent.parent)
+    return tuple(dict.fromkeys((*folders, *(os.path.realpath(folder) for folder in folders), home)))
+
+
+def readable(job: Job) -> tuple[str, ...]:
+    """Return every path the child may read, parents before children."""
+    wanted = dict.fromkeys((*SYSTEM, *interpreter(), *job.code, *job.readable))
+    return tuple(sorted(wanted, key=lambda path: path.count("/")))

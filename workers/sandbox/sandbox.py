@@ -1,0 +1,95 @@
+"""The sandbox as the worker uses it: proven at start, refused when too weak, never silently weaker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from farm.domain.errors import EnvironmentMissing, IsolationTooWeak
+from workers.sandbox.launcher import ZygoteFailed
+from workers.sandbox.pool import Pool
+from workers.sandbox.selftest import examine
+from workers.sandbox.values import Call, Ending, Level
+
+
+class Sandbox:
+    """Runs calls in isolated children; thread-safe.
+
+    Attributes:
+        level: what the probes proved at start; every run has it or fails in setup.
+        missing: what a weaker level lacks, in words.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        accept: Collection[Level],
+        code_root: Path,
+        slots: int = 2,
+        at_most: Level = Level.FULL,
+    ) -> None:
+        """Prove the level by probes, once per process.
+
+        Args:
+            folder: for logs of zygotes and the probes' files; made when absent.
+            accept: levels to go on with.
+            code_root: holds farm/, workers/ and hardware_profiles/, the only parts of it a child may read.
+            slots: runs at once.
+            at_most: the strongest level to try.
+
+        Raises:
+            IsolationTooWeak: the level is not accepted.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._pool = Pool(folder=folder, code_root=code_root, slots=slots)
+        try:
+            found = examine(self._pool, folder=folder, code_root=code_root, at_most=at_most)
+            self.level, self.missing = found.level, found.missing
+            if self.level not in accept:
+                raise IsolationTooWeak(_too_weak(self.level, accept, self.missing), level=self.level.value)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, call: Call, *, cancel: threading.Event | None = None) -> Ending:
+        """Run one call to its end, or until `cancel` is set; waits for a free slot.
+
+        Raises:
+            EnvironmentMissing: the environment has no interpreter.
+        """
+        return self._pool.run(call, self.level, cancel)
+
+    def warm(self, environment: Path, preload: tuple[str, ...] = ()) -> None:
+        """Start a zygote ahead of its first run.
+
+        Raises:
+            EnvironmentMissing: no interpreter, or its imports fail.
+        """
+        try:
+            self._pool.warm(environment, preload)
+        except ZygoteFailed as exc:
+            raise EnvironmentMissing(f"{environment} cannot start with {', '.join(preload)}: {exc}") from exc
+
+    def zygote_pids(self) -> tuple[int, ...]:
+        return self._pool.zygote_pids()
+
+    def close(self) -> None:
+        """End all zygotes, and with them every run."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _too_weak(level: Level, accept: Collection[Level], missing: tuple[str, ...]) -> str:
+    accepted = ", ".join(sorted(accept)) or "nothing"
+    return f"This host isolates at level {level}, accepted is {accepted}. Missing: {'; '.join(missing) or 'nothing'}."
