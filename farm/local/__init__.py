@@ -2,6 +2,6 @@
 
 from farm.local.fixture import services
 from farm.local.info import StackInfo
-from farm.local.stack import ALL, SERVICES, Stack
+from farm.local.stack import ALL, SERVICES, Stack, find_running
 
-__all__ = ["ALL", "SERVICES", "Stack", "StackInfo", "services"]
+__all__ = ["ALL", "SERVICES", "Stack", "StackInfo", "find_running", "services"]

@@ -23,8 +23,8 @@ def services(data: Path | None = None) -> Iterator[StackInfo]:
         folder.chmod(0o711)
     stack = Stack(folder, durable=False)
     try:
-        yield stack.start_parts(SERVICES, lambda _line: None)
+        yield stack.start_unsupervised(SERVICES)
     finally:
-        stack.stop_parts()
+        stack.down()
         if data is None:
             shutil.rmtree(folder)

@@ -105,7 +105,7 @@ class Folder:
         return known
 
     def socket_folder(self, uid: int) -> Path:
-        """Give `uid` a private folder short enough for sockets: DIR/run/sockets, else one in /tmp that DIR remembers."""
+        """Give `uid` a private folder short enough for sockets: DIR/run/sockets, else one in /tmp, remembered."""
         inside = self.run / "sockets"
         if len(str(inside)) <= LONGEST_SOCKET_FOLDER:
             return _private_folder(inside, uid)

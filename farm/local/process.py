@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +46,7 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 class _Stat(NamedTuple):
+    parent: int
     session: int
     start_ticks: int
 
@@ -56,7 +57,7 @@ def _read_stat(pid: int) -> _Stat | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in DEAD_STATES else _Stat(session=int(fields[3]), start_ticks=int(fields[19]))
+    return None if fields[0] in DEAD_STATES else _Stat(int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def _pids() -> list[int]:
@@ -68,9 +69,18 @@ def session_members(session: int) -> list[int]:
     return [pid for pid in _pids() if (found := _read_stat(pid)) and found.session == session]
 
 
-def marked_leaders(mark: str) -> list[int]:
-    """Find session leaders whose environment holds the entry `mark` (NAME=value)."""
-    return [pid for pid in _pids() if (found := _read_stat(pid)) and found.session == pid and _holds(pid, mark)]
+def marked_outside(mark: str, roots: Collection[int]) -> list[ProcessIdentity]:
+    """Find processes whose environment holds the entry `mark` (NAME=value) and that descend from none of `roots`."""
+    parents = {pid: found.parent for pid in _pids() if (found := _read_stat(pid))}
+    marked = [pid for pid in parents if _holds(pid, mark)]
+    strays = (identify(pid) for pid in marked if not _descends(pid, roots, parents))
+    return [identity for identity in strays if identity]
+
+
+def _descends(pid: int, roots: Collection[int], parents: Mapping[int, int]) -> bool:
+    while pid and pid not in roots:
+        pid = parents.get(pid, 0)
+    return pid in roots
 
 
 def _holds(pid: int, mark: str) -> bool:
@@ -133,13 +143,17 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def stop(identity: ProcessIdentity, *, first: signal.Signals, within_s: float) -> None:
-    """Ask a process to end, then end it and whatever it left in its session. Strangers with its pid are left alone."""
+def ask(identity: ProcessIdentity, number: signal.Signals) -> None:
+    """Signal a process unless it is gone; a stranger with its pid is left alone."""
     if identity.is_alive():
-        _signal(identity.pid, first)
-        if not wait_end(identity, within_s):
-            _signal(identity.pid, signal.SIGKILL)
-            wait_end(identity, 10.0)
+        _signal(identity.pid, number)
+
+
+def finish(identity: ProcessIdentity, *, within_s: float) -> None:
+    """Wait for a process that was asked to end; kill it when it does not, with whatever it left in its session."""
+    if not wait_end(identity, within_s):
+        ask(identity, signal.SIGKILL)
+        wait_end(identity, 10.0)
     reap(identity.pid)
     end_session(identity)
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from farm.local.folder import Folder
+from farm.local.info import FlowerAccess, S3Access
 from farm.local.part import BASE_NAMES, NotReady, Part
 
 FLOWER_USER = "farm"
@@ -34,10 +35,10 @@ class Wiring:
     database: str
     redis: str
     redis_worker: str
-    s3: Mapping[str, str]
+    s3: S3Access
     user_token: str
     host_token: str
-    flower_password: str
+    flower: FlowerAccess
     flower_port: int
 
 
@@ -111,7 +112,7 @@ def flower_part(folder: Folder, wiring: Wiring, base: Mapping[str, str]) -> Part
         environment={
             **base,
             "FARM_REDIS_URL": wiring.redis,
-            "FLOWER_BASIC_AUTH": f"{FLOWER_USER}:{wiring.flower_password}",
+            "FLOWER_BASIC_AUTH": f"{wiring.flower.user}:{wiring.flower.password}",
         },
         probe=lambda _started: _require_flower(wiring),
         cwd=folder.root,
@@ -125,10 +126,10 @@ def _control_plane(wiring: Wiring) -> dict[str, str]:
         "FARM_URL": wiring.api,
         "FARM_DATABASE_URL": wiring.database,
         "FARM_REDIS_URL": wiring.redis,
-        "FARM_S3_ENDPOINT": wiring.s3["endpoint"],
-        "FARM_S3_BUCKET": wiring.s3["bucket"],
-        "FARM_S3_ACCESS_KEY": wiring.s3["access_key"],
-        "FARM_S3_SECRET_KEY": wiring.s3["secret_key"],
+        "FARM_S3_ENDPOINT": wiring.s3.endpoint,
+        "FARM_S3_BUCKET": wiring.s3.bucket,
+        "FARM_S3_ACCESS_KEY": wiring.s3.access_key,
+        "FARM_S3_SECRET_KEY": wiring.s3.secret_key,
     }
 
 
@@ -173,4 +174,4 @@ def _require_live_host(wiring: Wiring, started: datetime) -> None:
 
 
 def _require_flower(wiring: Wiring) -> None:
-    _get(f"http://127.0.0.1:{wiring.flower_port}/", auth=(FLOWER_USER, wiring.flower_password))
+    _get(f"{wiring.flower.url}/", auth=(wiring.flower.user, wiring.flower.password))

@@ -15,6 +15,7 @@ from farm.local.folder import Folder, write_private
 from farm.local.part import NotReady, Part
 from farm.local.wheels import redis_server
 
+WORKER_USER = "worker"
 WORKER_KEYS = ("build.*", "target.*", "inspect*", "celery*", "_kombu.*", "unacked*", "*.celery.pidbox", "*celeryev*")
 WORKER_COMMANDS = "+@read +@write +@pubsub +@transaction +@connection +@scripting +info -@dangerous -@admin +info"
 
@@ -70,7 +71,7 @@ def configuration(*, port: int, folder: str, secrets: Mapping[str, str], durable
         f"appendfsync {'everysec' if durable else 'no'}",
         "save 300 100",
         f"user default on #{_digest(secrets['redis'])} ~* &* +@all",
-        f"user worker on #{_digest(secrets['redis_worker'])} {keys} &* -@all {WORKER_COMMANDS}",
+        f"user {WORKER_USER} on #{_digest(secrets['redis_worker'])} {keys} &* -@all {WORKER_COMMANDS}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from farm.domain.codec import decode, encode
-from farm.domain.errors import FarmUnreachable
+from farm.domain.errors import Conflict, FarmUnreachable
 from farm.local import process
 from farm.local.folder import Folder, read_json, storage_errors, write_private
 from farm.local.part import NotReady, Part
@@ -137,18 +140,104 @@ def log_tail(path: Path) -> str:
         return file.read().decode(errors="replace").strip()
 
 
+def await_answer(folder: Folder, part: Part) -> None:
+    """Wait until a part that another process starts answers.
+
+    Raises:
+        FarmUnreachable: it does not; names the part and shows the end of its log.
+    """
+    deadline = time.monotonic() + part.ready_within_s
+    while (record := running(folder, part.name)) is None:
+        if time.monotonic() > deadline:
+            raise _failed(folder, part.name, "does not run")
+        time.sleep(POLL_S)
+    await_ready(folder, part, record)
+
+
+def start_all(folder: Folder, parts: Sequence[Part], on_progress: Progress) -> None:
+    """Adopt or start parts level by level, each level once the one below answers; end what nobody knows.
+
+    Raises:
+        FarmError: a part cannot start, or does not answer.
+    """
+    stop_strays(folder)
+    for level in sorted({part.level for part in parts}):
+        begun = [(part, adopt_or_start(folder, part, on_progress)) for part in parts if part.level == level]
+        for part, record in begun:
+            await_ready(folder, part, record)
+            on_progress(f"{part.name}: ready")
+
+
 def stop(folder: Folder, part: str) -> None:
     """Stop a part by its record; a stranger that has its pid now is left alone."""
     record = read_record(folder, part)
-    if record is None:
-        return
-    process.stop(record.identity, first=signal.Signals(record.stop_signal), within_s=record.stop_within_s)
-    _record_path(folder, part).unlink(missing_ok=True)
+    if record is not None:
+        _stop_together(folder, [record])
+
+
+def stop_all(folder: Folder, on_progress: Progress) -> None:
+    """Stop everything but ourselves, the highest level first, one level at a time."""
+    found = records(folder)
+    for level in sorted({record.level for record in found}, reverse=True):
+        group = [record for record in found if record.level == level and record.identity.pid != os.getpid()]
+        _stop_together(folder, group)
+        for record in group:
+            on_progress(f"{record.part}: stopped")
+    stop_strays(folder)
+    for path in [*folder.run.glob("*.json"), *folder.run.glob("*.hold")]:
+        path.unlink()
+
+
+def _stop_together(folder: Folder, group: Sequence[Record]) -> None:
+    for record in group:
+        process.ask(record.identity, signal.Signals(record.stop_signal))
+    for record in group:
+        process.finish(record.identity, within_s=record.stop_within_s)
+        _record_path(folder, record.part).unlink(missing_ok=True)
 
 
 def stop_strays(folder: Folder) -> None:
-    """End processes of this stack that no record names (their starter died before it wrote them down)."""
-    known = {record.identity.pid for record in records(folder)}
-    for pid in process.marked_leaders(mark(folder)):
-        if pid not in known and (identity := process.identify(pid)):
-            process.stop(identity, first=signal.SIGTERM, within_s=10.0)
+    """End processes of this stack that belong to no living part: whoever started them died too early."""
+    known = {record.identity.pid for record in records(folder) if record.identity.is_alive()}
+    for identity in process.marked_outside(mark(folder), known):
+        process.ask(identity, signal.SIGKILL)
+        process.finish(identity, within_s=5.0)
+
+
+def record_self(folder: Folder, part: str, level: int) -> None:
+    """Write this process down as a part, so that others find it and stop it first."""
+    identity = process.identify(os.getpid())
+    if identity is None:
+        raise FarmUnreachable("/proc does not show this process; the embedded stack needs it.", part=part)
+    record = Record(part, level, identity, (), datetime.now(UTC).isoformat(), signal.SIGTERM, 60.0)
+    write_private(_record_path(folder, part), json.dumps(encode(record)))
+
+
+def hold(folder: Folder, part: str) -> None:
+    """Keep a part from being restarted."""
+    (folder.run / f"{part}.hold").touch()
+
+
+def release(folder: Folder, part: str) -> None:
+    (folder.run / f"{part}.hold").unlink(missing_ok=True)
+
+
+def is_held(folder: Folder, part: str) -> bool:
+    return (folder.run / f"{part}.hold").exists()
+
+
+@contextmanager
+def locked(folder: Folder) -> Iterator[None]:
+    """Hold the folder: one process at a time starts and stops its parts.
+
+    Raises:
+        Conflict: another one holds it.
+    """
+    fd = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as exc:
+        raise Conflict(f"A stack already runs in {folder.root}.", remedy="Stop it with `farm down`.") from exc
+    finally:
+        os.close(fd)

@@ -41,7 +41,7 @@ def s3_part(
         _put_and_get(endpoint, secrets)
 
     def clean() -> None:
-        _remove_sockets(ports)
+        remove_sockets(ports)
 
     return Part(
         name="s3",
@@ -100,7 +100,7 @@ def _put_and_get(endpoint: str, secrets: Mapping[str, str]) -> None:
         raise NotReady(f"put and get fail: {exc}") from exc
 
 
-def _remove_sockets(ports: Mapping[str, int]) -> None:
+def remove_sockets(ports: Mapping[str, int]) -> None:
     """Remove what a killed weed leaves in /tmp, where it puts its sockets whatever TMPDIR says."""
     for server in SERVERS:
         port = ports[f"{server}.port"] + GRPC_OFFSET

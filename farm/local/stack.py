@@ -1,27 +1,31 @@
-"""One embedded stack in one data folder."""
+"""One embedded stack in one data folder, as its users meet it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from farm.domain.errors import Conflict
-from farm.local import programs, running
+from farm.domain.errors import Conflict, FarmUnreachable
+from farm.local import running
+from farm.local.blueprint import ALL, SERVICES, Blueprint
+from farm.local.detached import spawn_supervisor
 from farm.local.folder import Folder
-from farm.local.info import FlowerAccess, S3Access, StackInfo, read_info, write_info
+from farm.local.info import StackInfo, read_info
 from farm.local.part import Part
-from farm.local.ports import kept_ports
-from farm.local.postgres import database_url, postgres_part
-from farm.local.programs import FLOWER_USER, Wiring
-from farm.local.redis import redis_part, redis_url
-from farm.local.s3 import BUCKET, PORT_NAMES, s3_endpoint, s3_part
+from farm.local.process import wait_end
+from farm.local.running import Progress
+from farm.local.supervisor import SUPERVISOR, Supervisor
 
-SERVICES = ("postgres", "redis", "s3")
-ALL = (*SERVICES, "api", "control", "worker", "flower")
+__all__ = ["ALL", "SERVICES", "Stack", "find_running"]
+
+SUPERVISOR_STOPS_WITHIN_S = 120.0
+
+
+def silent(_line: str) -> None:
+    """Show no progress."""
 
 
 class Stack:
@@ -29,7 +33,7 @@ class Stack:
 
     Args:
         data: created when missing; everything of the stack lies there.
-        listen: HOST:PORT of the API; kept in the folder.
+        listen: HOST:PORT of the API, kept in the folder; on loopback at a free port by default.
         settings_overrides: FARM_… variables for every part.
         durable: False trades safety against power loss for speed (tests).
     """
@@ -42,101 +46,59 @@ class Stack:
         settings_overrides: Mapping[str, str] | None = None,
         durable: bool = True,
     ) -> None:
-        self.folder = Folder(data.absolute())
-        self._listen = listen
-        self._overrides = dict(settings_overrides or {})
-        self._durable = durable
+        self.folder = Folder(Path(os.path.abspath(data)))  # noqa: PTH100
+        self._blueprint = Blueprint(self.folder, listen, dict(settings_overrides or {}), durable)
 
-    def define(self, names: Sequence[str] = ALL) -> list[Part]:
-        """Describe parts, with this folder's ports and secrets."""
-        folder, ports, secrets = self.folder, self._ports(), self.folder.secrets()
-        base = {**programs.inherited(os.environ), **programs.NO_SURPRISES, **self._overrides}
-        wiring = self._wiring()
-        postgres = postgres_part(folder, port=ports["postgres"], password=secrets["postgres"], durable=self._durable)
-        sockets = folder.socket_folder(postgres.account.uid if postgres.account else os.geteuid())
-        every = [
-            postgres,
-            redis_part(folder, port=ports["redis"], secrets=secrets, durable=self._durable),
-            s3_part(folder, sockets=sockets, ports=ports, secrets=secrets, durable=self._durable),
-            programs.api_part(folder, wiring, base),
-            programs.control_part(folder, wiring, base),
-            programs.worker_part(folder, wiring, base),
-            programs.flower_part(folder, wiring, base),
-        ]
-        return [part for part in every if part.name in names]
+    def up(self, *, parts: Sequence[str] = ALL, on_progress: Progress = silent) -> StackInfo:
+        """Bring parts up, adopting those that run; return when every part answers. A supervisor keeps them alive.
 
-    def _ports(self) -> dict[str, int]:
-        return kept_ports(self.folder.root / "ports.json", ("postgres", "redis", "api", "flower", *PORT_NAMES))
-
-    def _wiring(self) -> Wiring:
-        ports, secrets = self._ports(), self.folder.secrets()
-        listen = self._listen or f"127.0.0.1:{ports['api']}"
-        return Wiring(
-            api=f"http://{listen}",
-            listen=listen,
-            database=database_url(ports["postgres"], secrets["postgres"]),
-            redis=redis_url(ports["redis"], secrets["redis"]),
-            redis_worker=redis_url(ports["redis"], secrets["redis_worker"], user="worker"),
-            s3={
-                "endpoint": s3_endpoint(ports),
-                "bucket": BUCKET,
-                "access_key": secrets["s3_access_key"],
-                "secret_key": secrets["s3_secret_key"],
-            },
-            user_token=secrets["user_token"],
-            host_token=secrets["host_token"],
-            flower_password=secrets["flower"],
-            flower_port=ports["flower"],
-        )
-
-    def describe(self) -> StackInfo:
-        """Put together what stack.json holds now."""
-        wiring = self._wiring()
-        pids = {record.part: record.identity.pid for record in running.records(self.folder)}
-        return StackInfo(
-            api=wiring.api,
-            web=f"{wiring.api}/",
-            token=wiring.user_token,
-            flower=FlowerAccess(f"http://127.0.0.1:{wiring.flower_port}", FLOWER_USER, wiring.flower_password),
-            s3=S3Access(**wiring.s3),
-            redis=wiring.redis,
-            redis_worker=wiring.redis_worker,
-            database=wiring.database,
-            host_token=wiring.host_token,
-            pids=pids,
-        )
-
-    def start_parts(self, names: Sequence[str], on_progress: running.Progress) -> StackInfo:
-        """Adopt or start parts level by level, each level once the one below answers."""
-        self.folder.open()
-        running.stop_strays(self.folder)
-        parts = self.define(names)
-        for level in sorted({part.level for part in parts}):
-            begun = [
-                (part, running.adopt_or_start(self.folder, part, on_progress)) for part in parts if part.level == level
-            ]
-            for part, record in begun:
-                running.await_ready(self.folder, part, record)
-                on_progress(f"{part.name}: ready")
-        return self.publish()
-
-    def publish(self) -> StackInfo:
-        info = self.describe()
-        write_info(self.folder, info)
+        Raises:
+            FarmUnreachable: a part did not come up; names it and shows the end of its log.
+            ConfigurationError, HostFull: the folder, a port, a program or an account stands in the way.
+        """
+        self._blueprint.open()
+        try:
+            spawn_supervisor(self._blueprint, parts, on_progress)
+        except Conflict:  # one runs already: it is up when its parts answer
+            self._await_all(parts, on_progress)
+        info = self.info()
+        if info is None:
+            raise FarmUnreachable(f"The stack in {self.folder.root} was stopped while it came up.")
         return info
 
-    def stop_parts(self) -> None:
-        """Stop what runs, faces first, and remove sockets."""
-        for record in running.records(self.folder):
-            running.stop(self.folder, record.part)
-        running.stop_strays(self.folder)
-        for part in self.define():
-            part.clean()
-        self.folder.remove_sockets()
-        self.folder.stack_file.unlink(missing_ok=True)
+    def run(
+        self, *, parts: Sequence[str] = ALL, on_progress: Progress = silent, on_ready: Callable[[StackInfo], None]
+    ) -> None:
+        """Bring parts up and supervise them here; return after SIGINT or SIGTERM stopped them all, in order.
+
+        Raises:
+            Conflict: another supervisor runs the stack already. And as `up`.
+        """
+        Supervisor(self._blueprint, parts, on_progress).run(on_ready)
+
+    def _await_all(self, parts: Sequence[str], on_progress: Progress) -> None:
+        for part in self._blueprint.define(parts):
+            running.await_answer(self.folder, part)
+            on_progress(f"{part.name}: ready (already ran)")
+
+    def down(self, *, on_progress: Progress = silent) -> None:
+        """Stop the supervisor, then what it left, in order; without a stack, do nothing. Never signals a stranger."""
+        if not self.folder.run.is_dir():
+            return
+        supervisor = running.running(self.folder, SUPERVISOR)
+        if supervisor and supervisor.identity.pid != os.getpid():
+            os.kill(supervisor.identity.pid, signal.SIGTERM)
+            if not wait_end(supervisor.identity, SUPERVISOR_STOPS_WITHIN_S):
+                os.kill(supervisor.identity.pid, signal.SIGKILL)
+                wait_end(supervisor.identity, SUPERVISOR_STOPS_WITHIN_S)
+        with running.locked(self.folder):
+            running.stop_all(self.folder, on_progress)
+            self._blueprint.withdraw()
 
     def info(self) -> StackInfo | None:
-        """Read how to reach the stack; None when it does not run."""
+        """Read how to reach the stack; None when nothing of it runs."""
+        if not any(running.running(self.folder, part) for part in ALL):
+            return None
         return read_info(self.folder)
 
     def pid(self, part: str) -> int:
@@ -146,23 +108,60 @@ class Stack:
             raise KeyError(f"{part} does not run")
         return record.identity.pid
 
-    def kill(self, part: str, number: signal.Signals = signal.SIGKILL) -> None:
-        os.kill(self.pid(part), number)
+    def kill(self, part: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a part a signal, wait for its end when that is SIGKILL, and return the pid it had."""
+        record = running.running(self.folder, part)
+        if record is None:
+            raise KeyError(f"{part} does not run")
+        os.kill(record.identity.pid, number)
+        if number == signal.SIGKILL:
+            wait_end(record.identity, 10.0)
+        return record.identity.pid
+
+    def stop(self, part: str) -> None:
+        """Stop one part and hold it back, also from the supervisor, until `start`."""
+        running.hold(self.folder, part)
+        running.stop(self.folder, part)
+
+    def start(self, part: str) -> None:
+        """Release a part that was held back or killed, and wait until it answers."""
+        running.release(self.folder, part)
+        definition = self._define_one(part)
+        supervisor = running.running(self.folder, SUPERVISOR)
+        if supervisor:
+            os.kill(supervisor.identity.pid, signal.SIGHUP)
+        else:
+            running.adopt_or_start(self.folder, definition, silent)
+            self._blueprint.publish()
+        running.await_answer(self.folder, definition)
+
+    def await_restart(self, part: str, old_pid: int, *, within_s: float = 60.0) -> int:
+        """Wait until a part runs under another pid and answers; return that pid.
+
+        Raises:
+            FarmUnreachable: it does not.
+        """
+        deadline = time.monotonic() + within_s
+        definition = self._define_one(part)
+        while time.monotonic() < deadline:
+            record = running.running(self.folder, part)
+            if record and record.identity.pid != old_pid:
+                running.await_answer(self.folder, definition)
+                return record.identity.pid
+            time.sleep(running.POLL_S)
+        raise FarmUnreachable(f"The part {part} was not restarted within {within_s:.0f} s.", part=part)
+
+    def _define_one(self, part: str) -> Part:
+        return self._blueprint.define([part])[0]
+
+    def start_unsupervised(self, parts: Sequence[str] = SERVICES) -> StackInfo:
+        """Bring parts up without a supervisor (tests); `down` ends them."""
+        self._blueprint.open()
+        with running.locked(self.folder):
+            running.start_all(self.folder, self._blueprint.define(parts), silent)
+            return self._blueprint.publish()
 
 
-@contextmanager
-def supervisor_lock(folder: Folder) -> Iterator[None]:
-    """Hold the folder: one supervisor at a time.
-
-    Raises:
-        Conflict: another one holds it.
-    """
-    fd = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Conflict(f"A stack already runs in {folder.root}.", remedy="Stop it with `farm down`.") from exc
-        yield
-    finally:
-        os.close(fd)
+def find_running(data: Path = Path(".farm")) -> StackInfo | None:
+    """Find the stack that runs in `data`."""
+    return Stack(data).info()

