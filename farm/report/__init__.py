@@ -1,7 +1,1 @@
-"""The report of a job: typed values, JSON, terminal table and page."""
-
-from __future__ import annotations
-
-from farm.report.model import Report, Result
-
-__all__ = ["Report", "Result"]
+"""The report of a job: typed values (`model`), checks (`schema`), terminal (`table`) and page (`page`)."""

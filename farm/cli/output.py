@@ -1,0 +1,65 @@
+"""What commands print: results to stdout (with --json only JSON), progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from farm.report.text import plain
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+MIN_WIDTH = 80
+
+
+def stdout() -> Console:
+    """Return a console for results; a pipe or file is given 120 columns, so that tables stay whole."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else max(120, shutil.get_terminal_size((120, 24)).columns)
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def stderr() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Tell the user something that is no result."""
+    stderr().print(plain(message, keep="\n"))
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_messages(messages: Sequence[BaseModel]) -> None:
+    print_json([message.model_dump(mode="json") for message in messages])
+
+
+def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], *, empty: str) -> None:
+    """Print a table, or the sentence `empty` when there is nothing to list."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not lines:
+        say(empty)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(plain(cell)) for cell in line))
+    stdout().print(table)

@@ -1,0 +1,213 @@
+"""farm submit and farm inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from farm.cli.output import Json
+from farm.domain.errors import BadRequest
+
+if TYPE_CHECKING:
+    from farm.cli.jobfile import JobFile
+    from farm.client import Client, Job
+
+SUBMIT_EXAMPLES = """
+Examples:
+
+  farm submit model.onnx --target auto --wait
+
+  farm submit det.onnx -t raspberry-pi-5 --recipe int8-static --calibration c.npz
+
+  farm submit det.onnx -t auto --input 'x:float32[1,3,640,640]'
+
+  farm submit digits.pt2 -t auto --evaluation test.npz --metric top1
+
+  farm submit model.onnx -t auto --max-measurement-age 24h --wait --json
+
+  farm submit -f job.toml --wait
+"""
+INSPECT_EXAMPLES = """
+Examples:
+
+  farm inspect model.onnx
+
+  farm inspect saved_model/ --json
+"""
+Objective = Literal["latency", "size", "accuracy", "memory"]
+Models = Annotated[
+    list[Path] | None, typer.Argument(metavar="MODEL…", help="Model files or folders.", show_default=False)
+]
+Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Profile, or auto: this machine's host.")]
+Runtimes = Annotated[list[str] | None, typer.Option("--runtime", "-r", help="All of the profile's by default.")]
+Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default; auto with constraints.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME:DTYPE[D,D,…]", help="Where the file leaves name, dtype or axis open."),
+]
+Calibration = Annotated[Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name.")]
+Evaluation = Annotated[Path | None, typer.Option(metavar="F.npz", help="Evaluation arrays, with labels.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label of the job.")]
+Constraints = Annotated[list[str] | None, typer.Option("--constraint", help='For example "p90 <= 20ms".')]
+MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flags:
+    """The flags of one `farm submit`; a flag that is given wins over the job file."""
+
+    models: Sequence[Path]
+    target: Sequence[str]
+    runtime: Sequence[str]
+    recipe: Sequence[str]
+    constraint: Sequence[str]
+    objective: Objective | None
+    name: str | None
+    label: Sequence[str]
+    max_measurement_age: str | None
+    data: dict[str, Any]
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    app.command("submit", rich_help_panel=panel, epilog=SUBMIT_EXAMPLES)(submit)
+    app.command("inspect", rich_help_panel=panel, epilog=INSPECT_EXAMPLES)(inspect)
+
+
+def submit(
+    models: Models = None,
+    target: Targets = None,
+    runtime: Runtimes = None,
+    recipe: Recipes = None,
+    input_: Inputs = None,
+    calibration: Calibration = None,
+    evaluation: Evaluation = None,
+    metric: Annotated[str | None, typer.Option(help="Metric of the evaluation, for example top1.")] = None,
+    constraint: Constraints = None,
+    objective: Annotated[Objective | None, typer.Option(help="What to make best.")] = None,
+    max_measurement_age: MaxAge = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
+    label: Labels = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", metavar="job.toml", help="Read a job file.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the job has ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Submit models: one job over models x targets x runtimes x recipes."""
+    data = {"inputs": tuple(input_ or ()), "calibration": calibration, "evaluation": evaluation, "metric": metric}
+    flags = _Flags(
+        models or (),
+        target or (),
+        runtime or (),
+        recipe or (),
+        constraint or (),
+        objective,
+        name,
+        label or (),
+        max_measurement_age,
+        {key: value for key, value in data.items() if value},
+    )
+    _submit(_merged(flags, file), wait=wait, json=json)
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A model file or folder.", show_default=False)],
+    target: Annotated[str | None, typer.Option("--target", "-t", help="Say whether this profile has runtimes.")] = None,
+    json: Json = False,
+) -> None:
+    """Show a model's facts: format, inputs, outputs, operators, parameters, size (read in the sandbox)."""
+    from farm.cli.facts import print_facts
+    from farm.cli.output import print_json
+    from farm.cli.progress import transfer_bars
+    from farm.client import Client
+
+    with Client() as client:
+        with transfer_bars("Uploading") as on_bytes:
+            view = client.inspect(model, on_bytes=on_bytes)
+        profile = client.target(target) if target else None
+    if json:
+        print_json({**view.model_dump(mode="json"), "target": profile.model_dump(mode="json") if profile else None})
+    else:
+        print_facts(view, profile)
+
+
+def _submit(asked: JobFile, *, wait: bool, json: bool) -> None:
+    from farm.client import Client
+
+    with Client() as client:
+        job = _send(client, asked)
+        _after(job, wait=wait, json=json)
+
+
+def _send(client: Client, asked: JobFile) -> Job:
+    from farm.cli.progress import transfer_bars
+
+    with transfer_bars("Uploading") as on_bytes:
+        return client.submit(
+            asked.models,
+            asked.target,
+            runtimes=asked.runtime,
+            recipes=asked.recipe,
+            constraints=asked.constraint,
+            objective=asked.objective,
+            max_measurement_age=asked.max_measurement_age or 0.0,
+            max_runtime_seconds=asked.max_runtime_seconds,
+            name=asked.name,
+            labels=asked.label,
+            on_bytes=on_bytes,
+        )
+
+
+def _after(job: Job, *, wait: bool, json: bool) -> None:
+    from farm.cli.output import print_json, say
+    from farm.cli.watching import watch_to_end
+
+    if wait:
+        say(f"Submitted job {job.id}.")
+        watch_to_end(job, json=json)
+    elif json:
+        print_json({"job": job.id})
+    else:
+        typer.echo(job.id)
+        say(f"Submitted. Follow it with: farm watch {job.id}")
+
+
+def _merged(flags: _Flags, file: Path | None) -> JobFile:
+    """Combine the flags with the job file, where there is one.
+
+    Raises:
+        BadRequest: no model or no target was given, or a value does not read.
+    """
+    from farm.cli.jobfile import JobFile, read
+    from farm.client import Model
+
+    base = read(file) if file else JobFile(models=())
+    models = [replace(model, **flags.data) for model in base.models]
+    models += [Model(path, **flags.data) for path in flags.models]
+    if not models:
+        raise BadRequest("No model was given.", remedy="Name a model file or folder, or a job file with -f job.toml.")
+    target = tuple(flags.target) or base.target
+    if not target:
+        raise BadRequest("No target was given.", remedy="Add --target with a profile from `farm targets`, or auto.")
+    return JobFile(
+        models=tuple(models),
+        target=target,
+        runtime=tuple(flags.runtime) or base.runtime,
+        recipe=tuple(flags.recipe) or base.recipe,
+        constraint=tuple(flags.constraint) or base.constraint,
+        objective=flags.objective or base.objective,
+        name=flags.name or base.name,
+        label={**base.label, **_labels(flags.label)},
+        max_measurement_age=flags.max_measurement_age or base.max_measurement_age,
+        max_runtime_seconds=base.max_runtime_seconds,
+    )
+
+
+def _labels(texts: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, equals, _) in zip(texts, pairs, strict=True):
+        if not (key and equals):
+            raise BadRequest(f"Label {text!r} is not of the form KEY=VALUE.")
+    return {key: value for key, _, value in pairs}

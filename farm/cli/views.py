@@ -1,0 +1,87 @@
+"""Commands that show what the farm has: targets, hosts, routes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from farm.cli.output import Json, print_messages, print_table
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm targets\n\n  farm targets --json")(targets)
+    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm hosts")(hosts)
+    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm routes\n\n  farm routes --from onnx --to tflite")(
+        routes
+    )
+
+
+def targets(json: Json = False) -> None:
+    """List the profiles a job can ask for, and who serves each now."""
+    from farm.client import Client
+
+    with Client() as client:
+        views = client.targets()
+    if json:
+        print_messages(views)
+        return
+    lines = [
+        (view.name, view.title, view.architecture, " ".join(view.runtimes), " ".join(view.live_hosts) or "none")
+        for view in views
+    ]
+    print_table(("target", "what", "arch", "runtimes", "live hosts"), lines, empty="The farm knows no targets.")
+
+
+def hosts(json: Json = False) -> None:
+    """List the hosts, what they serve, and what they run now."""
+    from farm.client import Client
+
+    with Client() as client:
+        views = client.hosts()
+    if json:
+        print_messages(views)
+        return
+    emulated = {True: "emulated", None: "unknown", False: "real"}
+    lines = [
+        (
+            view.name,
+            view.profile,
+            view.architecture,
+            "live" if view.live else "away",
+            emulated[view.emulated],
+            view.isolation,
+            "yes" if view.can_measure else "no",
+            " ".join(view.serves),
+            str(len(view.running)),
+        )
+        for view in views
+    ]
+    columns = ("host", "profile", "arch", "state", "machine", "isolation", "measures", "serves", "running")
+    print_table(columns, lines, empty="No host has joined yet; start one with `farm worker --profile auto`.")
+
+
+def routes(
+    source: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="Only from this format.")] = None,
+    target: Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="Only to this format.")] = None,
+    json: Json = False,
+) -> None:
+    """List the stages as edges of the format graph, with tool versions, and why one is not available."""
+    from farm.client import Client
+
+    with Client() as client:
+        views = client.routes(source=source, target=target)
+    if json:
+        print_messages(views)
+        return
+    lines = [
+        (
+            view.stage,
+            f"{view.source or '*'} -> {view.target or '*'}",
+            view.recipe or "",
+            " ".join(f"{tool} {version}" for tool, version in view.tools.items()),
+            "yes" if view.available else f"no: {view.why_not}",
+        )
+        for view in views
+    ]
+    print_table(("stage", "route", "recipe", "tools", "available"), lines, empty="No such route.")

@@ -1,0 +1,234 @@
+"""The Python client of a farm."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from farm.client.address import resolve
+from farm.client.connection import Connection
+from farm.client.durations import parse_duration
+from farm.client.job import Job
+from farm.client.models import Arrays, InputSpecs, Model, ModelPath
+from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
+from farm.wire.hosts import HostView
+from farm.wire.jobs import JobRequest, JobView, ModelView, RouteView, TargetView
+
+Objective = Literal["latency", "size", "accuracy", "memory"]
+OnBytes = Callable[[str, int, int], None]
+AUTO = "auto"
+INSPECT_WAIT_S = 20.0
+
+
+class Client:
+    """A session with a farm.
+
+    Args:
+        url: the farm's address; FARM_URL, else the stack that runs in `.farm`, when None.
+        token: a user's token; FARM_TOKEN, else the running stack's, when None.
+        data: the data folder of an embedded stack to talk to.
+
+    Example:
+        >>> job = Client().submit("model.onnx", targets=["auto"], recipes=["float32"], wait=True)
+        >>> for result in job.results:
+        ...     print(result.recipe, result.verdict, result.execution_summary.p50)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        data: Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.connection = Connection(resolve(url, token, data=data), transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def submit(
+        self,
+        models: ModelPath | Model | Sequence[ModelPath | Model],
+        targets: Sequence[str],
+        *,
+        runtimes: Sequence[str] | None = None,
+        recipes: Sequence[str] | None = None,
+        inputs: InputSpecs = (),
+        calibration: Arrays | None = None,
+        evaluation: Arrays | None = None,
+        metric: str | None = None,
+        constraints: Sequence[str] = (),
+        objective: Objective | None = None,
+        max_measurement_age: str | float = 0.0,
+        max_runtime_seconds: float | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        wait: bool = False,
+        on_bytes: OnBytes | None = None,
+    ) -> Job:
+        """Upload models and submit one job over models x targets x runtimes x recipes.
+
+        Args:
+            models: paths (a file or a folder) or `Model`s, which carry their own inputs and data.
+            targets: profile names; "auto" is the profile of the live host on this machine.
+            runtimes: every runtime of each profile when None.
+            recipes: float32 when None; with constraints or an objective the farm chooses.
+            inputs: `NAME:DTYPE[D,D,…]` or {name: shape} where the file leaves something open.
+            calibration: an .npz file or arrays by input name, samples on the first axis.
+            max_measurement_age: reuse measurements up to this age: seconds, or text such as "24h".
+            on_bytes: called with (file name, bytes sent, size in bytes).
+
+        Raises:
+            RequestError: what was submitted is at fault; the message holds every reason.
+            FarmUnreachable: the farm does not answer.
+        """
+        from farm.client.submission import Submission
+        from farm.client.tickets import Tickets
+
+        shared = Model("", None, inputs, calibration, evaluation, metric)
+        listed = [_with_defaults(model, shared) for model in _as_list(models)]
+        age_s = parse_duration(max_measurement_age)
+        resolved = self.resolve_targets(targets)
+        with Submission(Tickets(self.connection), on_bytes) as submission:
+            requests = submission.requests(listed)
+        request = JobRequest(
+            models=requests,
+            targets=resolved,
+            runtimes=list(runtimes) if runtimes else None,
+            recipes=list(recipes) if recipes else None,
+            constraints=list(constraints),
+            objective=objective,
+            name=name,
+            labels=dict(labels or {}),
+            max_measurement_age_s=age_s,
+            max_runtime_seconds=max_runtime_seconds,
+        )
+        job = self.send(request)
+        return job.wait() if wait else job
+
+    def send(self, request: JobRequest) -> Job:
+        """Submit a request whose files are uploaded; a repetition after a broken connection is harmless."""
+        answer = self.connection.post("/v1/jobs", request.model_dump(mode="json"), key=str(uuid.uuid4()))
+        return Job(self.connection, JobView.model_validate(answer))
+
+    def inspect(self, model: ModelPath, *, on_bytes: OnBytes | None = None) -> ModelView:
+        """Have a model read in the sandbox, and return its facts.
+
+        Raises:
+            FarmError: why it can't be read.
+        """
+        from farm.client.submission import Submission
+        from farm.client.tickets import Tickets
+
+        with Submission(Tickets(self.connection), on_bytes) as submission:
+            create = submission.model(Model(model))
+        view = ModelView.model_validate(self.connection.post("/v1/models", create.model_dump(mode="json")))
+        while view.state == "inspecting":
+            answer = self.connection.get(f"/v1/models/{view.model}", wait_s=INSPECT_WAIT_S)
+            view = ModelView.model_validate(answer)
+        if view.failure is not None:
+            raise view.failure.error()
+        return view
+
+    def job(self, job: str) -> Job:
+        return Job(self.connection, JobView.model_validate(self.connection.get(f"/v1/jobs/{job}")))
+
+    def jobs(
+        self, *, state: str | None = None, label: str | None = None, limit: int = 50, before: str | None = None
+    ) -> list[JobView]:
+        """List jobs, newest first; `before` is the last job of the page before."""
+        answer = self.connection.get("/v1/jobs", state=state, label=label, limit=limit, before=before)
+        return [JobView.model_validate(item) for item in answer]
+
+    def targets(self) -> list[TargetView]:
+        return [TargetView.model_validate(item) for item in self.connection.get("/v1/targets")]
+
+    def target(self, name: str) -> TargetView:
+        """Return one target.
+
+        Raises:
+            UnknownName: there is none of this name; names the nearest.
+        """
+        known = {view.name: view for view in self.targets()}
+        if name in known:
+            return known[name]
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "See `farm targets`."
+        raise UnknownName(f"There is no target {name!r}.", remedy=hint)
+
+    def hosts(self) -> list[HostView]:
+        return [HostView.model_validate(item) for item in self.connection.get("/v1/hosts")]
+
+    def routes(self, *, source: str | None = None, target: str | None = None) -> list[RouteView]:
+        answer = self.connection.get("/v1/routes", source=source, target=target)
+        return [RouteView.model_validate(item) for item in answer]
+
+    def health(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.connection.get("/v1/health")
+        return answer
+
+    def resolve_targets(self, targets: Sequence[str]) -> list[str]:
+        """Replace "auto" by the profile of the live host on this machine.
+
+        Raises:
+            BadRequest: no target was given.
+            NoLiveHost: no host that can measure lives on this machine, or several profiles do.
+        """
+        named = [targets] if isinstance(targets, str) else list(targets)
+        if not named:
+            raise BadRequest("No target was given.", remedy="Name a profile from `farm targets`, or auto.")
+        return list(dict.fromkeys(self._own_profile() if target == AUTO else target for target in named))
+
+    def _own_profile(self) -> str:
+        live = [host for host in self.hosts() if host.live and host.can_measure]
+        here = [host for host in live if host.name == platform.node()]
+        if not here and _is_loopback(self.connection.address.url):
+            here = live
+        profiles = sorted({host.profile for host in here})
+        if len(profiles) == 1:
+            return profiles[0]
+        found = f"several do: {', '.join(profiles)}" if profiles else "none does"
+        raise NoLiveHost(
+            f"Target 'auto' needs one live host on this machine ({platform.node()}) that can measure; {found}.",
+            remedy="Name the profile with --target (see `farm hosts`), or start a worker with `farm up`.",
+        )
+
+
+def _as_list(models: ModelPath | Model | Sequence[ModelPath | Model]) -> list[Model]:
+    several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    if not several:
+        raise BadRequest("No model was given.", remedy="Name at least one model file or folder.")
+    return [model if isinstance(model, Model) else Model(model) for model in several]
+
+
+def _with_defaults(model: Model, shared: Model) -> Model:
+    return replace(
+        model,
+        inputs=model.inputs or shared.inputs,
+        calibration=model.calibration if model.calibration is not None else shared.calibration,
+        evaluation=model.evaluation if model.evaluation is not None else shared.evaluation,
+        metric=model.metric or shared.metric,
+    )
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,135 @@
+"""What a user hands over, as files: models with their sidecars, and arrays as .npz."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from farm.domain.errors import BadData, BadRequest, MissingFile
+from farm.domain.inputs import parse_input
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ModelPath: TypeAlias = str | os.PathLike[str]
+Shape: TypeAlias = Sequence[int]
+InputSpecs: TypeAlias = "Sequence[str] | Mapping[str, Shape | tuple[Shape, str]]"
+Arrays: TypeAlias = "ModelPath | Mapping[str, np.ndarray[Any, Any]]"
+
+SIDECARS = ("{name}.data*", "{name}_data*", "{stem}.data*")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of a submission.
+
+    Attributes:
+        path: a file or a folder; the external data of an .onnx file comes along.
+        inputs: `NAME:DTYPE[D,D,…]` strings, or {name: shape} (float32) and {name: (shape, dtype)}.
+        calibration: an .npz file, or arrays by input name with the samples on the first axis.
+        evaluation: the same, with `labels`.
+    """
+
+    path: ModelPath
+    name: str | None = None
+    inputs: InputSpecs = ()
+    calibration: Arrays | None = None
+    evaluation: Arrays | None = None
+    metric: str | None = None
+    preprocessing: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The files of a model by their relative POSIX names."""
+
+    files: Mapping[str, Path]
+    is_tree: bool
+    file_name: str
+
+
+def collect(path: ModelPath) -> ModelFiles:
+    """Find a model's files.
+
+    Raises:
+        MissingFile: nothing is there, or the folder is empty.
+        BadRequest: neither a file nor a folder, or a link that leaves the folder.
+    """
+    given = Path(path)
+    if given.is_dir():
+        return ModelFiles(_folder(given), is_tree=True, file_name=given.resolve().name)
+    if not given.exists():
+        raise MissingFile(f"Model {str(given)!r} does not exist.", remedy="Check the path; it is taken from here.")
+    if not given.is_file():
+        raise BadRequest(f"Model {str(given)!r} is neither a file nor a folder.")
+    beside = _sidecars(given) if given.suffix.lower() == ".onnx" else {}
+    return ModelFiles({given.name: given, **beside}, is_tree=bool(beside), file_name=given.name)
+
+
+def input_texts(inputs: InputSpecs) -> list[str]:
+    """Write input specs as NAME:DTYPE[D,D,…].
+
+    Raises:
+        BadRequest: a spec does not parse.
+    """
+    texts = [_input_text(*item) for item in inputs.items()] if isinstance(inputs, Mapping) else list(inputs)
+    return [str(parse_input(text)) for text in texts]
+
+
+def data_file(given: Arrays, folder: Path, *, what: str) -> Path:
+    """Return the .npz file of `given`, saving arrays into `folder`.
+
+    Raises:
+        MissingFile: the file is not there.
+        BadData: the file is no .npz, or an array holds objects.
+    """
+    if isinstance(given, Mapping):
+        return _save(given, folder / f"{what}.npz", what=what)
+    path = Path(given)
+    if not path.is_file():
+        raise MissingFile(f"The {what} file {str(path)!r} does not exist.")
+    if path.suffix.lower() != ".npz":
+        raise BadData(
+            f"The {what} file {str(path)!r} is not an .npz file.",
+            remedy="Save it with numpy.savez(file, **{'INPUT_NAME': array}).",
+        )
+    return path
+
+
+def _folder(root: Path) -> dict[str, Path]:
+    inside = root.resolve()
+    files = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+    for name, path in files.items():
+        if not path.resolve().is_relative_to(inside):
+            raise BadRequest(f"{name!r} in {str(root)!r} is a link to outside; put the file itself there.")
+    if not files:
+        raise MissingFile(f"Folder {str(root)!r} holds no files.")
+    return files
+
+
+def _sidecars(model: Path) -> dict[str, Path]:
+    names = {"name": glob.escape(model.name), "stem": glob.escape(model.stem)}
+    found = {path for pattern in SIDECARS for path in model.parent.glob(pattern.format(**names)) if path.is_file()}
+    return {path.name: path for path in sorted(found)}
+
+
+def _input_text(name: str, spec: Shape | tuple[Shape, str]) -> str:
+    shape, dtype = (spec[0], spec[1]) if len(spec) == 2 and isinstance(spec[1], str) else (spec, "float32")
+    sizes = shape if isinstance(shape, Sequence) else (shape,)
+    return f"{name}:{dtype}[{','.join(str(size) for size in sizes)}]"
+
+
+def _save(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path, *, what: str) -> Path:
+    import numpy as np
+
+    prepared = {name: np.asarray(array) for name, array in arrays.items()}
+    objects = [name for name, array in prepared.items() if array.dtype.hasobject]
+    if objects:
+        raise BadData(f"The {what} array {objects[0]!r} holds Python objects; numbers are needed.")
+    with path.open("wb") as file:
+        np.savez(file, **prepared)  # type: ignore[arg-type]
+    return path

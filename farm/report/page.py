@@ -1,0 +1,73 @@
+"""The report as a page that stands alone: no script, no request, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, PackageLoader
+from markupsafe import Markup
+
+from farm.report import row, text
+from farm.report.model import Report, Result
+from farm.report.spent import operator_bars, step_bars
+
+TEMPLATES = PackageLoader("farm.report")
+
+
+def environment(loader: BaseLoader) -> Environment:
+    """Make a Jinja environment that escapes everything, and shows control characters as text."""
+    made = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
+    made.filters |= _FILTERS
+    made.globals |= {"row": row.row, "step_bars": step_bars, "operator_bars": operator_bars}
+    return made
+
+
+def render_html(report: Report | Mapping[str, Any]) -> str:
+    """Render the whole page."""
+    return _environment().get_template("report.html").render(**context(report), css=css())
+
+
+def render_fragment(report: Report | Mapping[str, Any]) -> str:
+    """Render the table alone, with its style, for a notebook's cell."""
+    return _environment().get_template("fragment.html").render(**context(report), css=css())
+
+
+def context(report: Report | Mapping[str, Any]) -> dict[str, Any]:
+    """Give templates what they show of a report."""
+    typed = report if isinstance(report, Report) else Report.model_validate(report)
+    return {"report": typed, "results": row.order(typed), "summary": row.summary(typed)}
+
+
+@cache
+def css() -> Markup:
+    """Return the one style sheet, for a <style> element or the web's own file."""
+    source, _, _ = TEMPLATES.get_source(Environment(autoescape=True), "farm.css")
+    return Markup(source)  # noqa: S704
+
+
+@cache
+def _environment() -> Environment:
+    return environment(TEMPLATES)
+
+
+def _shown(value: Any) -> Any:
+    return text.plain(value, keep="\n\t") if type(value) is str else value
+
+
+def _process_times(result: Result) -> list[str]:
+    """Give each process's median, so that a reader sees how well they agree."""
+    summary = result.execution_summary
+    samples = [sorted(times) for times in summary.all_inference_times if times] if summary else []
+    return [text.milliseconds(times[len(times) // 2]) for times in samples]
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "size": text.size,
+    "milliseconds": text.milliseconds,
+    "seconds": text.seconds,
+    "decibels": text.decibels,
+    "ratio": text.ratio,
+    "process_times": _process_times,
+}
