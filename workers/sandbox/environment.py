@@ -20,8 +20,8 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 """OpenBLAS starts threads at import, and a process with threads must not be forked."""
 
 
-def zygote_environment(environment: Path, code_root: Path) -> dict[str, str]:
-    folders = {"PATH": _search_path(str(environment)), "PYTHONPATH": str(code_root), "HOME": "/nonexistent"}
+def zygote_environment(environment: Path, import_root: Path) -> dict[str, str]:
+    folders = {"PATH": _search_path(str(environment)), "PYTHONPATH": str(import_root), "HOME": "/nonexistent"}
     return folders | TOOLCHAINS | _PYTHON | _ONE_THREAD
 
 
@@ -29,7 +29,7 @@ def child_environment(job: Job) -> dict[str, str]:
     """Return the child's variables; a fresh interpreter may use as many BLAS threads as it likes."""
     folders = {
         "PATH": _search_path(sys.prefix),
-        "PYTHONPATH": job.code_root,
+        "PYTHONPATH": job.import_root,
         "HOME": job.work,
         "TMPDIR": str(Path(job.work, "tmp")),
     }

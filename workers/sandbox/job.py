@@ -17,15 +17,15 @@ class Job:
     """A call as the zygote needs it: absolute paths as text, the level and the slot's user decided.
 
     Attributes:
-        code_root: folder on the child's import path.
-        code: folders below code_root that it may read.
+        import_root: folder on the child's import path; holds links to `code` and nothing else.
+        code: folders of our own code.
         uid: user the child becomes; None keeps the worker's (which then is no root).
     """
 
     entry: str
     work: str
     readable: tuple[str, ...]
-    code_root: str
+    import_root: str
     code: tuple[str, ...]
     limits: Limits
     level: Level

@@ -26,7 +26,7 @@ class ZygoteFailed(Exception):
 class Zygote:
     """One running zygote; several threads may submit at once."""
 
-    def __init__(self, environment: Path, preload: tuple[str, ...], *, code_root: Path, folder: Path) -> None:
+    def __init__(self, environment: Path, preload: tuple[str, ...], *, import_root: Path, folder: Path) -> None:
         """Start the interpreter and wait until it has imported `preload`.
 
         Raises:
@@ -44,7 +44,7 @@ class Zygote:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
                 [str(python), "-P", "-m", "workers.sandbox.zygote", str(theirs.fileno()), *preload],
-                env=zygote_environment(environment, code_root),
+                env=zygote_environment(environment, import_root),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -34,5 +34,5 @@ def interpreter() -> tuple[str, ...]:
 
 def readable(job: Job) -> tuple[str, ...]:
     """Return every path the child may read, parents before children."""
-    wanted = dict.fromkeys((*SYSTEM, *interpreter(), *job.code, *job.readable))
+    wanted = dict.fromkeys((*SYSTEM, *interpreter(), job.import_root, *job.code, *job.readable))
     return tuple(sorted(wanted, key=lambda path: path.count("/")))

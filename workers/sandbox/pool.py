@@ -38,7 +38,8 @@ class Pool:
 
     def __init__(self, *, folder: Path, code_root: Path, slots: int) -> None:
         self._folder = folder
-        self._code_root = code_root.absolute()
+        self._code = tuple(code_root.absolute() / name for name in CODE_FOLDERS if (code_root / name).is_dir())
+        self._import_root = _link(self._code, folder.absolute() / "code")
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
             self._slots.put(slot)
@@ -61,7 +62,7 @@ class Pool:
             if place.zygote is None or not place.zygote.alive:
                 if place.zygote is not None:
                     place.zygote.close()
-                place.zygote = Zygote(*key, code_root=self._code_root, folder=self._folder)
+                place.zygote = Zygote(*key, import_root=self._import_root, folder=self._folder)
             return place.zygote
 
     def run(self, call: Call, level: Level, cancel: threading.Event | None = None) -> Ending:
@@ -117,13 +118,12 @@ class Pool:
             return _Run(channel, job).until_end(cancel)
 
     def _job(self, call: Call, level: Level, uid: int | None) -> Job:
-        code = (self._code_root / name for name in CODE_FOLDERS)
         return Job(
             entry=call.entry,
             work=str(call.work.absolute()),
             readable=tuple(str(path.absolute()) for path in call.readable),
-            code_root=str(self._code_root),
-            code=tuple(str(folder) for folder in code if folder.is_dir()),
+            import_root=str(self._import_root),
+            code=tuple(map(str, self._code)),
             limits=call.limits,
             level=level,
             fresh=call.fresh,
@@ -178,6 +178,17 @@ class _Run:
             processes.kill(self._supervisor)
             processes.sweep(session=self._supervisor, uid=self._job.uid)
         return setup_failed("the zygote or the supervisor was killed; run it again")
+
+
+def _link(code: tuple[Path, ...], folder: Path) -> Path:
+    """Make a folder of links to import from: landlock then needs to open no folder that has other things beside."""
+    folder.mkdir(mode=0o755, exist_ok=True)
+    for target in code:
+        link = folder / target.name
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+    return folder
 
 
 def _ending(observed: Observed, level: Level, asked: float) -> Ending:

@@ -36,7 +36,7 @@ class Targets:
     """What the host side set up to be attacked.
 
     Attributes:
-        pid: a process outside.
+        pid, group: a process outside, and its process group.
         tcp_port, udp_port: listening on 127.0.0.1.
         abstract_name: a datagram socket without a path (its leading NUL left out).
         folder: a folder outside that holds `secret.txt` and the datagram socket `socket`.
@@ -44,6 +44,7 @@ class Targets:
     """
 
     pid: int
+    group: int
     tcp_port: int
     udp_port: int
     abstract_name: str
@@ -140,7 +141,7 @@ def signal_process(at: Targets) -> None:
 
 
 def signal_group(at: Targets) -> None:
-    os.kill(-1, 0)
+    os.kill(-at.group, 0)
 
 
 def queue_signal(at: Targets) -> None:

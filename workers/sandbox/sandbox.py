@@ -44,7 +44,7 @@ class Sandbox:
         Raises:
             IsolationTooWeak: the level is not accepted.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._pool = Pool(folder=folder, code_root=code_root, slots=slots)
         try:
             found = examine(self._pool, folder=folder, code_root=code_root, at_most=at_most)

@@ -24,7 +24,8 @@ _NR, _ARCH = 0, 4
 _CLONE_NAMESPACES = 0x7E020000
 _CLONE_THREAD = 0x00010000
 _SOCK_TYPE_MASK, _SOCK_DGRAM = 0xF, 2
-_F_SETOWN, _F_SETOWN_EX = 8, 15
+_OWNERS = (8, 15)
+"""F_SETOWN and F_SETOWN_EX: a pipe could then signal another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _cloning(number: dict[str, int], spawns: bool) -> list[Instruction]:
 def _signalling(number: dict[str, int], only: int) -> list[Instruction]:
     rules = _deny_unless_argument(number["kill"], 0, (only,))
     rules += _deny_unless_argument(number["tgkill"], 0, (only,))
-    return rules + _deny_if_argument(number["fcntl"], 1, (_F_SETOWN, _F_SETOWN_EX))
+    return rules + _deny_unless_argument(number["prlimit64"], 0, (0, only))
 
 
 def _pairing(number: dict[str, int]) -> list[Instruction]:
@@ -139,9 +140,9 @@ def program(policy: Policy, machine: str) -> list[Instruction]:
     for value in syscalls.numbers(denied, machine).values():
         rules += _deny(value)
     rules += _cloning(number, policy.spawns) + _pairing(number)
+    rules += _deny_if_argument(number["fcntl"], 1, _OWNERS)
     if policy.signals_only is not None:
         rules += _signalling(number, policy.signals_only)
-        rules += _deny_unless_argument(number["prlimit64"], 0, (0, policy.signals_only))
     return [*rules, _return(_ALLOW)]
 
 

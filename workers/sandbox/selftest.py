@@ -146,7 +146,13 @@ def _targets(folder: Path) -> Iterator[tuple[probes.Targets, Path]]:
             stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(address)
         (outside / "socket").chmod(0o666)
         targets = probes.Targets(
-            os.getpid(), tcp.getsockname()[1], udp.getsockname()[1], marker, str(outside.absolute()), marker
+            os.getpid(),
+            os.getpgrp(),
+            tcp.getsockname()[1],
+            udp.getsockname()[1],
+            marker,
+            str(outside.absolute()),
+            marker,
         )
         (work / probes.TARGETS).write_text(json.dumps(asdict(targets)))
         yield targets, work
@@ -160,12 +166,12 @@ def table(finding: Finding) -> str:
     """Draw probes by policies, one block per level tried."""
     lines = [f"level {finding.level}", *(f"  missing: {text}" for text in finding.missing)]
     for trial in finding.trials:
-        lines += ["", f"{trial.level:<26}" + "".join(f"{policy:<22}" for policy in POLICIES)]
+        lines += ["", f"{trial.level:<26}" + "".join(f"{policy:<24}" for policy in POLICIES)]
         by_probe: dict[str, dict[str, Row]] = {}
         for row in trial.rows:
             by_probe.setdefault(row.probe, {})[row.policy] = row
         for probe, rows in by_probe.items():
-            lines.append(f"  {probe:<24}" + "".join(f"{_cell(rows.get(policy)):<22}" for policy in POLICIES))
+            lines.append(f"  {probe:<24}" + "".join(f"{_cell(rows.get(policy)):<24}" for policy in POLICIES))
         lines += [f"  error: {error}" for error in trial.errors]
     return "\n".join(lines)
 
@@ -182,6 +188,7 @@ def main(arguments: list[str]) -> int:
     at_most = Level(arguments[0]) if arguments else Level.FULL
     code_root = Path(__file__).parents[2]
     with tempfile.TemporaryDirectory(prefix="farm-") as folder:
+        Path(folder).chmod(0o711)
         pool = Pool(folder=Path(folder), code_root=code_root, slots=1)
         try:
             finding = examine(pool, folder=Path(folder), code_root=code_root, at_most=at_most)
