@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from farm import catalog
-from farm.domain.artifact import Artifact
 from farm.domain.codec import decode, encode
-from farm.domain.errors import BadRequest, Failure, FarmError
+from farm.domain.errors import BadRequest, FarmError
 from farm.domain.facts import ModelFacts
 from farm.domain.inputs import parse_input
-from farm.domain.plan import Input, Plan, PlannedStep
-from farm.domain.planner import Reason, Submitted, Wanted, World, inspect_step, make_plan
+from farm.domain.plan import Plan
+from farm.domain.planner import Submitted, make_plan
 from farm.domain.progress import ENDED, StepPhase, StepState
-from farm.domain.recipe import BASELINE
+from farm.intake import data_artifact, model_names, reason_of, wanted_of
 from farm.ledger import hosts, jobs, steps
 from farm.ledger.tables import Job, Result
 from farm.settings import Settings
 from farm.wire.jobs import JobRequest, ModelRequest
-
-
-def wanted_of(job_id: str, request: JobRequest) -> Wanted:
-    return Wanted(
-        job=job_id,
-        targets=tuple(dict.fromkeys(request.targets)),
-        runtimes=tuple(dict.fromkeys(request.runtimes)) if request.runtimes else None,
-        recipes=tuple(dict.fromkeys(request.recipes or [BASELINE])),
-        max_runtime_seconds=request.max_runtime_seconds,
-    )
-
-
-def inspections(request: JobRequest, world: World) -> list[PlannedStep]:
-    """List the steps that look into a job's files; each is keyed by the file alone.
-
-    Raises:
-        UnknownFormat: a model of no known format.
-        NoLiveHost: nobody alive can look.
-    """
-    wanted = []
-    for model in request.models:
-        artifact = model.artifact.artifact()
-        fmt = catalog.source_format(model.file_name, artifact)
-        wanted.append(inspect_step(Input("model", artifact=artifact), catalog.inspector(fmt), world))
-        wanted += [
-            inspect_step(Input("model", artifact=data), catalog.data_inspector(), world) for data in _data_of(model)
-        ]
-    return wanted
 
 
 def plan_job(session: Session, job: Job, config: Settings) -> bool:
@@ -67,21 +37,10 @@ def plan_job(session: Session, job: Job, config: Settings) -> bool:
     if isinstance(planned, Plan):
         _store(session, job, planned, request)
     else:
-        jobs.change_state(session, job, "refused", reasons=[_reason(reason) for reason in planned])
+        jobs.change_state(
+            session, job, "refused", reasons=[reason_of(reason.failure, reason.model) for reason in planned]
+        )
     return True
-
-
-def model_names(request: JobRequest) -> list[str]:
-    """Name the models: as given, else the file's name without ending, made unique with -2, -3."""
-    return _unique([m.name or m.file_name.rsplit(".", 1)[0] or m.file_name for m in request.models])
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    taken: list[str] = []
-    for base in names:
-        candidates = (base if number == 1 else f"{base}-{number}" for number in range(1, len(names) + 2))
-        taken.append(next(name for name in candidates if name not in taken))
-    return taken
 
 
 def _store(session: Session, job: Job, plan: Plan, request: JobRequest) -> None:
@@ -105,7 +64,7 @@ def _submitted(name: str, model: ModelRequest, by_digest: dict[str, StepState]) 
         except FarmError as error:
             failures.append(error.failure)
     arrays: list[dict[str, Any]] = []
-    data = [_artifact_of(entry) for entry in (model.calibration, model.evaluation)]
+    data = [data_artifact(entry) for entry in (model.calibration, model.evaluation)]
     for what in data:
         found = by_digest[what.digest] if what else None
         if found and found.failure:
@@ -137,26 +96,3 @@ def _by_digest(session: Session, job_id: str) -> dict[str, StepState]:
         row.id: steps.planned_of(row) for row in steps.by_ids(session, [s.step for s in found.values()]).values()
     }
     return {given.artifact.digest: s for s in found.values() for given in planned[s.step].inputs if given.artifact}
-
-
-def _data_of(model: ModelRequest) -> list[Artifact]:
-    return [a for a in (_artifact_of(model.calibration), _artifact_of(model.evaluation)) if a is not None]
-
-
-def _artifact_of(entry: Any) -> Artifact | None:
-    return Artifact((entry.ref(),)) if entry is not None else None
-
-
-def _reason(reason: Reason) -> dict[str, Any]:
-    return reason_of(reason.failure, reason.model)
-
-
-def reason_of(failure: Failure, model: str | None = None) -> dict[str, Any]:
-    """Tell one reason of a refusal in the report's fields."""
-    return {
-        "code": failure.code,
-        "message": failure.message,
-        "who_must_act": failure.who_must_act.value,
-        "remedy": failure.remedy,
-        "model": model,
-    }

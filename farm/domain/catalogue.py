@@ -13,7 +13,14 @@ from farm.domain.stage import ON_TARGET, Kind, StageSpec
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A profile as the planner needs it: `architectures` by their machine names, `runtimes` maps a runtime to its environment, `fields` is the whole profile."""
+    """A profile as the planner needs it.
+
+    Attributes:
+        architectures: machine names as uname prints them.
+        runtimes: runtime -> environment.
+        fields: the whole profile, as JSON values.
+        threads: the thread count to measure with.
+    """
 
     name: str
     architectures: tuple[str, ...]

@@ -131,7 +131,7 @@ def may_fall_back(failure: Failure) -> bool:
 def _float_failure(
     plan: Plan, progress: Sequence[Progress], result: PlannedResult, chosen: Branch, states: States
 ) -> Failure | None:
-    """A quantized branch is lost when the float result of the same route was."""
+    """Hold a quantized branch against the float result of the same route: it is lost when that one was."""
     if result.recipe == BASELINE or result.baseline is None:
         return None
     baseline = plan.results[result.baseline]

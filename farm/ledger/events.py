@@ -22,6 +22,10 @@ def host_topic(name: str) -> str:
     return f"host:{name}"
 
 
+def step_topic(step_id: str) -> str:
+    return f"step:{step_id}"
+
+
 def tell(session: Session, job_id: str, kind: str, data: Mapping[str, Any]) -> None:
     """Record an event of a job and tell those who watch it."""
     session.add(Event(job_id=job_id, kind=kind, data=dict(data)))
@@ -30,6 +34,7 @@ def tell(session: Session, job_id: str, kind: str, data: Mapping[str, Any]) -> N
 
 def tell_of_step(session: Session, step_id: str, data: Mapping[str, Any]) -> None:
     """Record a step's change with every live job that is interested in it."""
+    notify(session, step_topic(step_id))
     for job_id in interested(session, step_id):
         tell(session, job_id, "step", data)
 

@@ -41,12 +41,22 @@ def upload_of(session: Session, project: str, sha256: str) -> Upload | None:
     return session.scalar(select(Upload).where(Upload.project_id == project, Upload.sha256 == sha256))
 
 
-def add_upload(
-    session: Session, project: str, *, upload_id: str, sha256: str, size_bytes: int, multipart_id: str
-) -> None:
-    session.add(
-        Upload(id=upload_id, project_id=project, sha256=sha256, size_bytes=size_bytes, multipart_id=multipart_id)
+def add_upload(session: Session, project: str, *, upload_id: str, file: FileRef, multipart_id: str) -> Upload:
+    row = Upload(
+        id=upload_id,
+        project_id=project,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        multipart_id=multipart_id,
+        parts={},
     )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def forget_upload(session: Session, upload_id: str) -> None:
+    session.execute(delete(Upload).where(Upload.id == upload_id))
 
 
 def get_upload(session: Session, project: str, upload_id: str, *, lock: bool = False) -> Upload:

@@ -197,3 +197,11 @@ def ended(step: Step) -> bool:
 
 def by_ids(session: Session, ids: Iterable[str]) -> Mapping[str, Step]:
     return {step.id: step for step in session.scalars(select(Step).where(Step.id.in_(list(ids))))}
+
+
+def ensure(session: Session, project_id: str, planned: PlannedStep) -> str:
+    """Have a step that needs no other one, outside any job, dispatched; return its id."""
+    found = _rows_by_key(session, project_id, [planned.key]).get(planned.key)
+    step_id = found or _add(session, project_id, planned)[0]
+    dispatch(session, [step_id])
+    return step_id

@@ -91,6 +91,7 @@ class Claim(Message):
     target_profile: str | None
     inputs: list[ClaimedInput]
     max_runtime_seconds: float
+    memory_bytes: int
 
 
 class DeclaredOutputs(Message):

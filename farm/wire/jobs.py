@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from farm.wire.base import ArtifactEntry, FailureEntry, FileEntry, Message
+from farm.wire.transfers import Download
 
 JobState = Literal["inspecting", "planned", "running", "succeeded", "partial", "failed", "refused", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "partial", "failed", "refused", "cancelled")
@@ -127,7 +128,7 @@ class ResultFiles(Message):
     """The published files of one result; `folder` is model/target/runtime/recipe."""
 
     folder: str
-    files: list[dict[str, Any]] = Field(description="items of transfers.Download")
+    files: list[Download]
 
 
 class Event(Message):

@@ -1,0 +1,63 @@
+"""What the routes work with, and who calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from farm.api.notices import Notices
+from farm.domain.errors import Unauthorized
+from farm.ledger import Ledger
+from farm.ledger.access import Caller, identify
+from farm.settings import Settings
+from farm.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts behind the API."""
+
+    config: Settings
+    ledger: Ledger
+    store: Store
+    notices: Notices
+
+
+def context(request: Request) -> Context:
+    found: Context = request.app.state.context
+    return found
+
+
+Parts = Annotated[Context, Depends(context)]
+_bearer = HTTPBearer(auto_error=False)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def _token(given: HTTPAuthorizationCredentials | None) -> str:
+    if given is None:
+        raise Unauthorized("The call carries no bearer token.")
+    return given.credentials
+
+
+def user(parts: Parts, given: Credentials) -> Caller:
+    return parts.ledger.run(lambda session: identify(session, _token(given), "user"))
+
+
+def host(parts: Parts, given: Credentials) -> Caller:
+    return parts.ledger.run(lambda session: identify(session, _token(given), "host"))
+
+
+def anyone(parts: Parts, given: Credentials) -> Caller:
+    """Accept users and hosts: both upload."""
+    try:
+        return user(parts, given)
+    except Unauthorized:
+        return host(parts, given)
+
+
+User = Annotated[Caller, Depends(user)]
+HostCaller = Annotated[Caller, Depends(host)]
+Anyone = Annotated[Caller, Depends(anyone)]

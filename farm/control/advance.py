@@ -1,0 +1,103 @@
+"""Move one job on: apply what the domain decides until nothing is left to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from farm.control.planning import plan_job
+from farm.domain.codec import decode
+from farm.domain.conclusion import conclude
+from farm.domain.plan import Plan
+from farm.domain.progress import Decision, Progress, States, decide
+from farm.ledger import jobs, steps
+from farm.ledger.events import CONTROL, take_wakeups, tell
+from farm.ledger.session import notify
+from farm.ledger.tables import Job, Result
+from farm.settings import Settings
+from farm.wire.jobs import JobRequest, JobState
+
+
+def advance_next(session: Session, config: Settings) -> bool:
+    """Take one job that something woke, and move it on; False when none waits."""
+    taken = take_wakeups(session, limit=1)
+    for job_id in taken:
+        job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
+        if job is not None and job.ended is None:
+            advance(session, job, config)
+    return bool(taken)
+
+
+def advance(session: Session, job: Job, config: Settings) -> None:
+    if job.plan is None:
+        steps.dispatch(session, [s.step for s in steps.states_of(session, job.id).values()])
+        if not plan_job(session, job, config) or job.plan is None:
+            return
+    plan = decode(Plan, job.plan)
+    age_s = JobRequest.model_validate(job.request).max_measurement_age_s
+    rows = jobs.results_of(session, job.id)
+    for decision, states in _decisions(session, job, plan, rows):
+        _apply(session, job, plan, rows, decision, states, age_s)
+    _settle(session, job, rows, steps.states_of(session, job.id))
+
+
+def _decisions(session: Session, job: Job, plan: Plan, rows: Sequence[Result]) -> Iterator[tuple[Decision, States]]:
+    """Decide, let it be applied, decide again; ends when a decision is empty."""
+    while True:
+        states = steps.states_of(session, job.id)
+        decision = decide(plan, _progress(rows), states)
+        if decision == Decision():
+            return
+        yield decision, states
+        session.flush()
+        session.expire_all()
+
+
+def _apply(
+    session: Session,
+    job: Job,
+    plan: Plan,
+    rows: Sequence[Result],
+    decision: Decision,
+    states: States,
+    max_measurement_age_s: float,
+) -> None:
+    steps.skip(session, [states[key].step for key in decision.skip])
+    for position, branch in decision.start:
+        rows[position].branch = branch
+        keys = plan.results[position].branches[branch].steps
+        steps.enlist(session, job, [plan.steps[k] for k in keys], max_measurement_age_s=max_measurement_age_s)
+    steps.dispatch(session, [states[key].step for key in decision.dispatch])
+    for position in decision.conclude:
+        row = rows[position]
+        row.body = conclude(plan, _progress(rows), position, states)
+        row.verdict = row.body["verdict"]
+        row.concluded = True
+        if row.listed:
+            named = {
+                name: row.body[name] for name in ("model", "target", "target_runtime", "recipe", "state", "verdict")
+            }
+            tell(session, job.id, "result", named)
+            notify(session, CONTROL)
+
+
+def _settle(session: Session, job: Job, rows: Sequence[Result], states: States) -> None:
+    """Say that a job runs, or that it has ended once every listed result is published."""
+    listed = [row for row in rows if row.listed]
+    if all(row.concluded for row in rows) and all(row.published for row in listed):
+        jobs.change_state(session, job, _end_state(listed))
+    elif job.state == "planned" and any(state.attempts for state in states.values() if not state.reused):
+        jobs.change_state(session, job, "running")
+
+
+def _end_state(listed: Sequence[Result]) -> JobState:
+    failed = sum(row.verdict == "failed" for row in listed)
+    if failed == 0:
+        return "succeeded"
+    return "failed" if failed == len(listed) else "partial"
+
+
+def _progress(rows: Sequence[Result]) -> list[Progress]:
+    return [Progress(row.branch, row.concluded) for row in rows]

@@ -1,0 +1,71 @@
+"""A submission in the planner's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from farm import catalog
+from farm.domain.artifact import Artifact
+from farm.domain.errors import Failure
+from farm.domain.plan import Input, PlannedStep
+from farm.domain.planner import Wanted, World, inspect_step
+from farm.domain.recipe import BASELINE
+from farm.wire.base import FileEntry
+from farm.wire.jobs import JobRequest, ModelRequest
+
+
+def wanted_of(job_id: str, request: JobRequest) -> Wanted:
+    return Wanted(
+        job=job_id,
+        targets=tuple(dict.fromkeys(request.targets)),
+        runtimes=tuple(dict.fromkeys(request.runtimes)) if request.runtimes else None,
+        recipes=tuple(dict.fromkeys(request.recipes or [BASELINE])),
+        max_runtime_seconds=request.max_runtime_seconds,
+    )
+
+
+def inspections(model: ModelRequest, world: World) -> list[PlannedStep]:
+    """List the steps that look into a model's files; each is keyed by the file alone.
+
+    Raises:
+        UnknownFormat: no known format.
+        EnvironmentMissing: nobody alive can look.
+    """
+    artifact = model.artifact.artifact()
+    spec = catalog.inspector(catalog.source_format(model.file_name, artifact))
+    looks = [inspect_step(Input("model", artifact=artifact), spec, world)]
+    reader = catalog.data_inspector()
+    return looks + [inspect_step(Input("model", artifact=data), reader, world) for data in _data_of(model)]
+
+
+def model_names(request: JobRequest) -> list[str]:
+    """Name the models: as given, else the file's name without ending, made unique with -2, -3."""
+    return _unique([m.name or m.file_name.rsplit(".", 1)[0] or m.file_name for m in request.models])
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    taken: list[str] = []
+    for base in names:
+        candidates = (base if number == 1 else f"{base}-{number}" for number in range(1, len(names) + 2))
+        taken.append(next(name for name in candidates if name not in taken))
+    return taken
+
+
+def _data_of(model: ModelRequest) -> list[Artifact]:
+    return [a for a in (data_artifact(model.calibration), data_artifact(model.evaluation)) if a is not None]
+
+
+def data_artifact(entry: FileEntry | None) -> Artifact | None:
+    return Artifact((entry.ref(),)) if entry is not None else None
+
+
+def reason_of(failure: Failure, model: str | None = None) -> dict[str, Any]:
+    """Tell one reason of a refusal in the report's fields."""
+    return {
+        "code": failure.code,
+        "message": failure.message,
+        "who_must_act": failure.who_must_act.value,
+        "remedy": failure.remedy,
+        "model": model,
+    }
