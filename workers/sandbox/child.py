@@ -31,6 +31,7 @@ def run_child(job: Job, ready: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(child_environment(job))
         tempfile.tempdir = os.environ["TMPDIR"]
+        _prefer_for_oom_killer()
         _redirect(job)
         os.closerange(3, ready)
         os.closerange(ready + 1, 1 << 20)
@@ -67,6 +68,12 @@ def _entry(name: str) -> Callable[[Path], object]:
     module, _, function = name.partition(":")
     found: Callable[[Path], object] = getattr(importlib.import_module(module), function)
     return found
+
+
+def _prefer_for_oom_killer() -> None:
+    """Be what the kernel kills first when the machine runs out of memory: never the worker."""
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _redirect(job: Job) -> None:

@@ -20,8 +20,8 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 """OpenBLAS starts threads at import, and a process with threads must not be forked."""
 
 
-def zygote_environment(environment: Path, import_root: Path) -> dict[str, str]:
-    folders = {"PATH": _search_path(str(environment)), "PYTHONPATH": str(import_root), "HOME": "/nonexistent"}
+def zygote_environment(environment: Path, *, import_root: Path, home: Path) -> dict[str, str]:
+    folders = {"PATH": _search_path(str(environment)), "PYTHONPATH": str(import_root), "HOME": str(home)}
     return folders | TOOLCHAINS | _PYTHON | _ONE_THREAD
 
 

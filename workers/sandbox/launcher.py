@@ -23,6 +23,13 @@ class ZygoteFailed(Exception):
     """The zygote did not start, or is gone; the text says why."""
 
 
+def _home(folder: Path) -> Path:
+    """Return a home folder for what toolchains write at import; no child reads it."""
+    home = folder.absolute() / "home"
+    home.mkdir(mode=0o700, exist_ok=True)
+    return home
+
+
 class Zygote:
     """One running zygote; several threads may submit at once."""
 
@@ -44,7 +51,7 @@ class Zygote:
             self._log = Path(log.name)
             self._process = subprocess.Popen(
                 [str(python), "-P", "-m", "workers.sandbox.zygote", str(theirs.fileno()), *preload],
-                env=zygote_environment(environment, import_root),
+                env=zygote_environment(environment, import_root=import_root, home=_home(folder)),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -21,6 +21,8 @@ CODE_FOLDERS = ("farm", "workers", "hardware_profiles")
 
 _POLL_S = 0.05
 _CANCEL_GRACE_S = 1.0
+_SILENCE_S = 60.0
+"""A supervisor that says nothing so long after its time is taken for dead."""
 
 Key = tuple[Path, tuple[str, ...]]
 
@@ -36,9 +38,9 @@ class _Place:
 class Pool:
     """Run calls; start, replace and end zygotes."""
 
-    def __init__(self, *, folder: Path, code_root: Path, slots: int) -> None:
+    def __init__(self, *, folder: Path, code_root: Path, slots: int, code: tuple[str, ...] = CODE_FOLDERS) -> None:
         self._folder = folder
-        self._code = tuple(code_root.absolute() / name for name in CODE_FOLDERS if (code_root / name).is_dir())
+        self._code = tuple(code_root.absolute() / name for name in code if (code_root / name).is_dir())
         self._import_root = _link(self._code, folder.absolute() / "code")
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
@@ -143,20 +145,27 @@ class _Run:
         channel.settimeout(_POLL_S)
 
     def until_end(self, cancel: threading.Event) -> Observed:
-        cancelled_at: float | None = None
-        while True:
-            try:
-                observed = self._heard(self._channel.recv(MESSAGE_BYTES))
-            except (TimeoutError, ConnectionResetError) as exc:
-                observed = self._lost() if isinstance(exc, ConnectionResetError) else None
+        deadline = time.monotonic() + self._job.limits.wall_s + _SILENCE_S
+        cancelled = False
+        while time.monotonic() < deadline:
+            observed = self._next()
             if observed is not None:
                 return observed
-            if cancelled_at is None and cancel.is_set():
-                cancelled_at = time.monotonic()
+            if cancel.is_set() and not cancelled:
+                cancelled = True
+                deadline = time.monotonic() + _CANCEL_GRACE_S
                 self._ask_to_stop()
-            elif cancelled_at is not None and time.monotonic() - cancelled_at > _CANCEL_GRACE_S:
-                self._lost()
-                return Observed("cancelled", detail="the supervisor did not answer and was killed")
+        lost = self._lost()
+        return Observed("cancelled", detail="the supervisor did not answer and was killed") if cancelled else lost
+
+    def _next(self) -> Observed | None:
+        """Wait a moment for the next message."""
+        try:
+            return self._heard(self._channel.recv(MESSAGE_BYTES))
+        except TimeoutError:
+            return None
+        except ConnectionResetError:
+            return self._lost()
 
     def _heard(self, message: bytes) -> Observed | None:
         if not message:

@@ -169,7 +169,7 @@ def trace_process(at: Targets) -> None:
 def run_program(at: Targets) -> None:
     """Exec a file that does not exist: where exec is allowed, that is what the kernel complains about."""
     try:
-        call("execve", b"/nonexistent", None, None)
+        call("execve", b"./nonexistent", None, None)
     except FileNotFoundError:
         return
 

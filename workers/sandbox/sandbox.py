@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Collection
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Self
 
 from farm.domain.errors import EnvironmentMissing, IsolationTooWeak
 from workers.sandbox.launcher import ZygoteFailed
-from workers.sandbox.pool import Pool
+from workers.sandbox.pool import CODE_FOLDERS, Pool
 from workers.sandbox.selftest import examine
 from workers.sandbox.values import Call, Ending, Level
 
@@ -31,23 +32,27 @@ class Sandbox:
         code_root: Path,
         slots: int = 2,
         at_most: Level = Level.FULL,
+        code: tuple[str, ...] = CODE_FOLDERS,
+        probe_in: Path | None = None,
     ) -> None:
         """Prove the level by probes, once per process.
 
         Args:
             folder: for logs of zygotes and the probes' files; made when absent.
             accept: levels to go on with.
-            code_root: holds farm/, workers/ and hardware_profiles/, the only parts of it a child may read.
+            code_root: holds our own code; a child may read `code`, and nothing else of it.
+            code: names of folders there.
             slots: runs at once.
             at_most: the strongest level to try.
+            probe_in: environment the probes run in; this interpreter's when omitted.
 
         Raises:
             IsolationTooWeak: the level is not accepted.
         """
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._pool = Pool(folder=folder, code_root=code_root, slots=slots)
+        self._pool = Pool(folder=folder, code_root=code_root, slots=slots, code=code)
         try:
-            found = examine(self._pool, folder=folder, code_root=code_root, at_most=at_most)
+            found = examine(self._pool, folder=folder, environment=probe_in or Path(sys.prefix), at_most=at_most)
             self.level, self.missing = found.level, found.missing
             if self.level not in accept:
                 raise IsolationTooWeak(_too_weak(self.level, accept, self.missing), level=self.level.value)

@@ -10,14 +10,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from workers.sandbox import landlock, probes
 from workers.sandbox.pool import Pool
 from workers.sandbox.values import Call, Level, Limits
 
-POLICIES: dict[str, dict[str, bool]] = {"fork": {}, "fresh": {"fresh": True}, "spawns": {"spawns": True}}
+POLICIES = ("fork", "fresh", "spawns")
 _LIMITS = Limits(wall_s=20, memory_bytes=256 << 20, disk_bytes=16 << 20, file_bytes=8 << 20, threads=64)
 _WITHOUT_NAMESPACES = ("own view of processes", "private /tmp and /dev/shm", "empty network", "separate IPC")
 
@@ -66,19 +66,19 @@ class Finding:
 _FOUND: dict[tuple[Path, Level, int], Finding] = {}
 
 
-def examine(pool: Pool, *, folder: Path, code_root: Path, at_most: Level = Level.FULL) -> Finding:
+def examine(pool: Pool, *, folder: Path, environment: Path, at_most: Level = Level.FULL) -> Finding:
     """Return the strongest level whose probes all hold; known after the first time in a process."""
-    key = (code_root.absolute(), at_most, os.geteuid())
+    key = (environment.absolute(), at_most, os.geteuid())
     if key not in _FOUND:
-        _FOUND[key] = _examine(pool, folder, at_most)
+        _FOUND[key] = _examine(pool, folder, environment, at_most)
     return _FOUND[key]
 
 
-def _examine(pool: Pool, folder: Path, at_most: Level) -> Finding:
+def _examine(pool: Pool, folder: Path, environment: Path, at_most: Level) -> Finding:
     order = (Level.FULL, Level.PARTIAL)
     trials: list[Trial] = []
     for level in order[order.index(at_most) :] if at_most in order else ():
-        trials.append(attempt(pool, level, folder=folder))
+        trials.append(attempt(pool, level, folder=folder, environment=environment))
         if trials[-1].holds:
             break
     level = trials[-1].level if trials and trials[-1].holds else Level.NONE
@@ -101,13 +101,14 @@ def _missing(level: Level, trials: list[Trial], at_most: Level) -> tuple[str, ..
     return tuple(lacks)
 
 
-def attempt(pool: Pool, level: Level, *, folder: Path) -> Trial:
+def attempt(pool: Pool, level: Level, *, folder: Path, environment: Path) -> Trial:
     """Run all probes at one level under every policy."""
     rows: list[Row] = []
     errors: list[str] = []
-    for policy, flags in POLICIES.items():
+    for policy in POLICIES:
         with _targets(folder) as (targets, work):
-            call = Call(Path(sys.prefix), "workers.sandbox.probes:main", work, (), _LIMITS, **flags)  # type: ignore[arg-type]
+            call = Call(environment, "workers.sandbox.probes:main", work, (), _LIMITS)
+            call = replace(call, fresh=policy == "fresh", spawns=policy == "spawns")
             ending = pool.run(call, level)
             if ending.end != "exit" or ending.exit_code != 0:
                 errors.append(f"policy {policy}: {ending.end} {ending.detail or _log(work)}")
@@ -191,7 +192,7 @@ def main(arguments: list[str]) -> int:
         Path(folder).chmod(0o711)
         pool = Pool(folder=Path(folder), code_root=code_root, slots=1)
         try:
-            finding = examine(pool, folder=Path(folder), code_root=code_root, at_most=at_most)
+            finding = examine(pool, folder=Path(folder), environment=Path(sys.prefix), at_most=at_most)
         finally:
             pool.close()
     print(table(finding))
