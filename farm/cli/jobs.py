@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,8 +134,8 @@ def download(
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     label: Annotated[str | None, typer.Option(metavar="K=V", help="Only jobs with this label.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
-    before: Annotated[str | None, typer.Option(metavar="JOB", help="The page behind this job.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
+    before: Annotated[datetime | None, typer.Option(help="Only jobs submitted before this time (UTC).")] = None,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
@@ -142,7 +143,8 @@ def jobs(
     from farm.client import Client
 
     with Client() as client:
-        views = client.jobs(state=state, label=label, limit=limit, before=before)
+        until = before.replace(tzinfo=UTC) if before else None
+        views = client.jobs(state=state, label=label, limit=limit, before=until)
     if json:
         print_messages(views)
         return

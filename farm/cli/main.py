@@ -62,3 +62,7 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     sys.excepthook = on_unexpected
     sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

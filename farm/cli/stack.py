@@ -42,9 +42,10 @@ def up(
     def announce(info: StackInfo) -> None:
         print_json(encode(info)) if json else _print_info(info, data)
 
-    info = stack.up(detach=detach, on_progress=say, on_ready=announce)
-    if info is not None:
-        announce(info)
+    if detach:
+        announce(stack.up(on_progress=say))
+    else:
+        stack.run(on_progress=say, on_ready=announce)
 
 
 def down(data: Data = DEFAULT_DATA, json: Json = False) -> None:

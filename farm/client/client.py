@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import platform
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +24,9 @@ from farm.client.models import Arrays, InputSpecs, Model, ModelPath
 from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
 from farm.wire.hosts import HostView
 from farm.wire.jobs import JobRequest, JobView, ModelView, RouteView, TargetView
+
+if TYPE_CHECKING:
+    from farm.client.submission import Submission
 
 Objective = Literal["latency", "size", "accuracy", "memory"]
 OnBytes = Callable[[str, int, int], None]
@@ -100,14 +105,11 @@ class Client:
             RequestError: what was submitted is at fault; the message holds every reason.
             FarmUnreachable: the farm does not answer.
         """
-        from farm.client.submission import Submission
-        from farm.client.tickets import Tickets
-
         shared = Model("", None, inputs, calibration, evaluation, metric)
         listed = [_with_defaults(model, shared) for model in _as_list(models)]
         age_s = parse_duration(max_measurement_age)
         resolved = self.resolve_targets(targets)
-        with Submission(Tickets(self.connection), on_bytes) as submission:
+        with self._submission(on_bytes) as submission:
             requests = submission.requests(listed)
         request = JobRequest(
             models=requests,
@@ -135,10 +137,7 @@ class Client:
         Raises:
             FarmError: why it can't be read.
         """
-        from farm.client.submission import Submission
-        from farm.client.tickets import Tickets
-
-        with Submission(Tickets(self.connection), on_bytes) as submission:
+        with self._submission(on_bytes) as submission:
             create = submission.model(Model(model))
         view = ModelView.model_validate(self.connection.post("/v1/models", create.model_dump(mode="json")))
         while view.state == "inspecting":
@@ -152,10 +151,11 @@ class Client:
         return Job(self.connection, JobView.model_validate(self.connection.get(f"/v1/jobs/{job}")))
 
     def jobs(
-        self, *, state: str | None = None, label: str | None = None, limit: int = 50, before: str | None = None
+        self, *, state: str | None = None, label: str | None = None, limit: int = 50, before: datetime | None = None
     ) -> list[JobView]:
-        """List jobs, newest first; `before` is the last job of the page before."""
-        answer = self.connection.get("/v1/jobs", state=state, label=label, limit=limit, before=before)
+        """List jobs, newest first, that were created before `before`."""
+        until = before.isoformat() if before else None
+        answer = self.connection.get("/v1/jobs", state=state, label=label, limit=limit, before=until)
         return [JobView.model_validate(item) for item in answer]
 
     def targets(self) -> list[TargetView]:
@@ -196,6 +196,15 @@ class Client:
         if not named:
             raise BadRequest("No target was given.", remedy="Name a profile from `farm targets`, or auto.")
         return list(dict.fromkeys(self._own_profile() if target == AUTO else target for target in named))
+
+    @contextmanager
+    def _submission(self, on_bytes: OnBytes | None) -> Iterator[Submission]:
+        from farm.client.submission import Submission
+        from farm.client.tickets import Tickets
+        from farm.transfer import open_link
+
+        with open_link() as link, Submission(Tickets(self.connection), link, on_bytes) as submission:
+            yield submission
 
     def _own_profile(self) -> str:
         live = [host for host in self.hosts() if host.live and host.can_measure]

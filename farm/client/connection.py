@@ -16,6 +16,7 @@ from farm.client.address import Address
 from farm.domain.errors import FarmError, FarmUnreachable, NotFound, Unauthorized
 from farm.wire.base import FailureEntry
 
+CONNECT_WITHIN_S = 5.0
 RESTARTING = (502, 503, 504)
 _BY_STATUS: dict[int, type[FarmError]] = {401: Unauthorized, 403: Unauthorized, 404: NotFound}
 _FAILURE_FIELDS = ("code", "message", "who_must_act", "retryable", "remedy", "evidence")
@@ -44,7 +45,10 @@ class Connection:
         if address.token:
             headers["Authorization"] = f"Bearer {address.token}"
         self._http = httpx.Client(
-            base_url=address.url, headers=headers, timeout=httpx.Timeout(30.0, connect=5.0), transport=transport
+            base_url=address.url,
+            headers=headers,
+            timeout=httpx.Timeout(30.0, connect=CONNECT_WITHIN_S),
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -62,10 +66,11 @@ class Connection:
         given = {name: value for name, value in params.items() if value is not None}
         return self._call("GET", path, params=given)
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
-        """Send `body`, a message or JSON value; `key` makes a repetition harmless (Idempotency-Key)."""
+    def post(self, path: str, body: Any = None, *, key: str | None = None, timeout_s: float = 30.0) -> Any:
+        """Send a JSON value; `key` makes a repetition harmless (Idempotency-Key)."""
         headers = {"Idempotency-Key": key} if key else {}
-        return self._call("POST", path, json=body, headers=headers)
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_WITHIN_S)
+        return self._call("POST", path, json=body, headers=headers, timeout=timeout)
 
     @contextmanager
     def stream(self, path: str, *, headers: dict[str, str], read_timeout_s: float) -> Iterator[httpx.Response]:
@@ -74,7 +79,7 @@ class Connection:
         Raises:
             FarmUnreachable: the connection can't be made, or breaks.
         """
-        timeout = httpx.Timeout(read_timeout_s, connect=5.0)
+        timeout = httpx.Timeout(read_timeout_s, connect=CONNECT_WITHIN_S)
         try:
             with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.is_error:

@@ -11,8 +11,9 @@ from typing import Self
 
 from farm.client.models import Arrays, Model, ModelFiles, collect, data_file, input_texts
 from farm.client.tickets import Tickets
+from farm.domain.artifact import FileRef
 from farm.domain.errors import FarmError, RequestError
-from farm.transfer import hash_file, upload
+from farm.transfer import Link, hash_file, upload
 from farm.wire.base import ArtifactEntry, FileEntry
 from farm.wire.jobs import ModelCreate, ModelRequest
 
@@ -34,6 +35,7 @@ class Submission:
     """Uploads what models are made of; each file once, whatever the number of models that share it."""
 
     tickets: Tickets
+    link: Link
     on_bytes: OnBytes | None = None
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     _sent: dict[Path, FileEntry] = field(default_factory=dict)
@@ -101,12 +103,12 @@ class Submission:
         known = self._sent.get(path)
         if known is None:
             ref = hash_file(path)
-            known = FileEntry(name=name, sha256=ref.sha256, size_bytes=ref.size_bytes)
-            upload(path, known, self.tickets, on_progress=self._progress(known))
+            upload(path, ref, self.tickets, link=self.link, on_progress=self._progress(ref))
+            known = FileEntry.of(ref)
             self._sent[path] = known
         return known.model_copy(update={"name": name})
 
-    def _progress(self, file: FileEntry) -> Callable[[int], None] | None:
+    def _progress(self, file: FileRef) -> Callable[[int], None] | None:
         report = self.on_bytes
         if report is None:
             return None

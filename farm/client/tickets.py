@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from farm.client.connection import Connection
 from farm.wire.transfers import Part, PartRequest, PartTicket, UploadRequest, UploadTicket
 
+COMPLETE_WITHIN_S = 1800.0
+"""The farm reads a whole large file once before it counts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tickets:
@@ -23,8 +26,8 @@ class Tickets:
         answer = self.connection.post(f"/v1/uploads/{upload}/parts", body)
         return [PartTicket.model_validate(ticket) for ticket in answer]
 
-    def recorded(self, upload: str, part: Part) -> None:
+    def record(self, upload: str, part: Part) -> None:
         self.connection.post(f"/v1/uploads/{upload}/recorded", part.model_dump(mode="json"))
 
     def complete(self, upload: str) -> None:
-        self.connection.post(f"/v1/uploads/{upload}/complete")
+        self.connection.post(f"/v1/uploads/{upload}/complete", timeout_s=COMPLETE_WITHIN_S)
