@@ -20,10 +20,11 @@ class Account:
     name: str
 
     def blocked_at(self, path: Path) -> Path | None:
-        """Name the first folder on the way to `path` that this account may not enter."""
-        for folder in reversed([path, *path.parents]):
-            if folder.is_dir() and not self._may_enter(folder):
-                return folder
+        """Name the first folder on the way to `path` (as written, then as resolved) that this account may not enter."""
+        for way in (path, path.resolve()):
+            for folder in reversed([way, *way.parents]):
+                if folder.is_dir() and not self._may_enter(folder):
+                    return folder
         return None
 
     def _may_enter(self, folder: Path) -> bool:
@@ -33,30 +34,27 @@ class Account:
         return bool(found.st_mode & (0o010 if found.st_gid == self.gid else 0o001))
 
 
-def unprivileged_account(data: Path, programs: Path) -> Account | None:
+def unprivileged_account(data: Path) -> Account | None:
     """Pick the account for a server that refuses root; None when we are an ordinary user already.
 
     Args:
         data: the server's own folder; its owner, when it exists, is the account.
-        programs: where the server is installed.
 
     Raises:
-        ConfigurationError: no account reaches both, naming the folder in the way.
+        ConfigurationError: no account reaches it, naming the folder in the way.
     """
     if os.geteuid() != 0:
         return None
     blocked: dict[str, Path] = {}
     for account in _candidates(data):
-        # the account owns `data` itself, so only what lies above can be in the way
-        barrier = account.blocked_at(data.parent) or account.blocked_at(programs)
+        barrier = account.blocked_at(data.parent)  # `data` itself belongs to the account
         if barrier is None:
             return account
         blocked[account.name] = barrier
-    names = ", ".join(blocked) or "none"
     barrier = next(iter(blocked.values()), data)
     raise ConfigurationError(
-        f"PostgreSQL does not run as root, and the account it would run under ({names}) may not enter {barrier}, "
-        f"which holds {data if data.is_relative_to(barrier) else programs}.",
+        f"PostgreSQL does not run as root, and the account it would run under ({', '.join(blocked) or 'none'}) "
+        f"may not enter {barrier}, on the way to its data in {data}.",
         remedy="Choose a data folder that others may enter (`farm up --data DIR`, for example below /var/lib), "
         f"allow it with `chmod o+x {barrier}`, or start the farm as an ordinary user.",
         folder=str(barrier),

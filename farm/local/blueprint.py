@@ -11,6 +11,7 @@ from pathlib import Path
 import farm
 from farm.domain.errors import BadRequest
 from farm.local import programs, running
+from farm.local.accounts import unprivileged_account
 from farm.local.folder import Folder, read_json, write_private
 from farm.local.info import FlowerAccess, S3Access, StackInfo, write_info
 from farm.local.part import Part
@@ -45,6 +46,7 @@ class Blueprint:
         Raises:
             FarmError: the folder cannot be used, or `listen` is no HOST:PORT.
         """
+        unprivileged_account(self.folder.postgres)
         self.folder.open()
         if self.listen is not None:
             host, port = parse_listen(self.listen, default_port=self._ports()["api"])

@@ -50,6 +50,15 @@ class Folder:
         return self.root / "logs"
 
     @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def programs(self) -> Path:
+        """Private copies of servers that cannot run where they are installed."""
+        return self.root / "programs"
+
+    @property
     def stack_file(self) -> Path:
         return self.root / "stack.json"
 
@@ -72,7 +81,9 @@ class Folder:
                 self.root.mkdir(parents=True)
                 self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
             self._check_format()
-            self.run.mkdir(mode=0o711, exist_ok=True)  # the socket folder in it may belong to another account
+            for path in (self.run, self.programs):
+                path.mkdir(exist_ok=True)
+                path.chmod(0o711)  # PostgreSQL's account enters them, and lists neither
             for name in ("logs", "redis", "s3", "tmp", "work", "cache"):
                 (self.root / name).mkdir(mode=0o700, exist_ok=True)
             free_bytes = shutil.disk_usage(self.root).free

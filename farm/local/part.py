@@ -10,7 +10,10 @@ from pathlib import Path
 
 from farm.local.accounts import Account
 
-BASE_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+BASE_NAMES = (
+    *("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"),
+    *("LD_LIBRARY_PATH", "SSL_CERT_FILE", "PYTHONPATH", "VIRTUAL_ENV"),
+)
 
 
 class NotReady(Exception):

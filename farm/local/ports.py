@@ -10,6 +10,7 @@ from pathlib import Path
 
 from farm.domain.errors import ConfigurationError
 from farm.local.folder import read_json, write_private
+from farm.local.part import NotReady
 
 FIRST, LAST = 12_000, 22_000
 """With the gRPC ports above them, below Linux's outgoing ports (32768): no connection takes one during a restart."""
@@ -28,6 +29,18 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return False
     return True
+
+
+def require_listening(host: str, port: int) -> None:
+    """Look for a listener, at the cost of one connection.
+
+    Raises:
+        NotReady: there is none.
+    """
+    try:
+        socket.create_connection((host, port), timeout=2.0).close()
+    except OSError as exc:
+        raise NotReady(f"nothing listens at {host}:{port} ({exc.strerror or exc})") from exc
 
 
 def choose_block(count: int) -> list[int]:

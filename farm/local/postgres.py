@@ -12,13 +12,12 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
 from farm.domain.errors import ConfigurationError
 from farm.local.accounts import Account, unprivileged_account
 from farm.local.folder import Folder, write_private
 from farm.local.part import NotReady, Part
+from farm.local.ports import require_listening
+from farm.local.process import kill_in_folder
 from farm.local.wheels import postgres_folder
 
 USER = DATABASE = "farm"
@@ -35,15 +34,15 @@ def postgres_part(folder: Folder, *, port: int, password: str, durable: bool = T
         ConfigurationError: no account reaches the data; the data is of another major version.
         EnvironmentMissing: the wheel is not installed.
     """
-    programs = postgres_folder()
-    data = folder.root / "postgres"
-    account = unprivileged_account(data, programs)
+    data = folder.postgres
+    account = unprivileged_account(data)
+    programs = postgres_folder(account, folder.programs)
     uid = account.uid if account else os.geteuid()
     sockets = folder.socket_folder(uid)
     argv = (
         *(str(programs / "bin" / "postgres"), "-D", str(data)),
         *("-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", f"unix_socket_directories={sockets}"),
-        *("-c", "max_connections=100", "-c", "logging_collector=off", *(SAFE if durable else FAST)),
+        *("-c", "max_connections=100", "-c", "recovery_init_sync_method=syncfs", *(SAFE if durable else FAST)),
     )
 
     def prepare() -> None:
@@ -53,7 +52,14 @@ def postgres_part(folder: Folder, *, port: int, password: str, durable: bool = T
         _require_same_version(data, programs)
 
     def probe(_started: datetime) -> None:
+        require_listening("127.0.0.1", port)
         _ensure_database(port, password)
+
+    def clean() -> None:
+        kill_in_folder(data)  # servers of sessions outlive a killed postmaster for a moment and hold its memory
+        # PostgreSQL takes a zombie with the pid in its lock files for a server
+        for path in (data / "postmaster.pid", *sockets.glob(".s.PGSQL.*")):
+            path.unlink(missing_ok=True)
 
     return Part(
         name="postgres",
@@ -63,6 +69,7 @@ def postgres_part(folder: Folder, *, port: int, password: str, durable: bool = T
         probe=probe,
         cwd=Path("/"),
         prepare=prepare,
+        clean=clean,
         account=account,
         stop_signal=signal.SIGINT,  # "fast": roll back, checkpoint, end
         stop_within_s=30.0,
@@ -96,7 +103,7 @@ def _run_initdb(fresh: Path, programs: Path, *, account: Account | None, passwor
         [
             *(str(programs / "bin" / "initdb"), "-D", str(fresh), "-U", USER, f"--pwfile={password_file}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"),
-            *("--no-sync", "--no-instructions"),
+            *("--sync-method=syncfs", "--no-instructions"),
         ],
         env=ENVIRONMENT,
         cwd="/",
@@ -130,6 +137,9 @@ def _require_same_version(data: Path, programs: Path) -> None:
 
 
 def _ensure_database(port: int, password: str) -> None:
+    import psycopg
+    from psycopg import sql
+
     try:
         with psycopg.connect(
             host="127.0.0.1",

@@ -83,6 +83,22 @@ def _descends(pid: int, roots: Collection[int], parents: Mapping[int, int]) -> b
     return pid in roots
 
 
+def kill_in_folder(folder: Path) -> None:
+    """Kill the processes that work in `folder`, and wait until they are gone."""
+    for pid in _pids():
+        identity = identify(pid)
+        if identity and _works_in(pid, folder):
+            ask(identity, signal.SIGKILL)
+            wait_end(identity, 10.0)
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
+    except OSError:
+        return False
+
+
 def _holds(pid: int, mark: str) -> bool:
     try:
         return os.fsencode(mark) in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

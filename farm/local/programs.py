@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from farm.local.folder import Folder
 from farm.local.info import FlowerAccess, S3Access
 from farm.local.part import BASE_NAMES, NotReady, Part
+
+if TYPE_CHECKING:
+    from httpx import Response
 
 FLOWER_USER = "farm"
 FARM_COMMAND = (sys.executable, "-m", "farm.cli.main")
@@ -138,7 +139,9 @@ def _address(listen: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _get(url: str, *, token: str | None = None, auth: tuple[str, str] | None = None) -> httpx.Response:
+def _get(url: str, *, token: str | None = None, auth: tuple[str, str] | None = None) -> Response:
+    import httpx
+
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(timeout=5.0, trust_env=False) as client:

@@ -9,10 +9,9 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
-import redis
-
 from farm.local.folder import Folder, write_private
 from farm.local.part import NotReady, Part
+from farm.local.ports import require_listening
 from farm.local.wheels import redis_server
 
 WORKER_USER = "worker"
@@ -28,12 +27,15 @@ def redis_part(folder: Folder, *, port: int, secrets: Mapping[str, str], durable
     """
     data = folder.root / "redis"
     config = data / "redis.conf"
-    program = redis_server(data)
+    program = redis_server(folder.programs)
 
     def prepare() -> None:
         write_private(config, configuration(port=port, folder=str(data), secrets=secrets, durable=durable))
 
     def probe(_started: datetime) -> None:
+        require_listening("127.0.0.1", port)
+        import redis
+
         client = redis.Redis(port=port, password=secrets["redis"], socket_timeout=2, socket_connect_timeout=2)
         try:
             client.ping()

@@ -21,8 +21,9 @@ from farm.local.part import NotReady, Part
 from farm.local.ports import require_free
 from farm.local.process import Command, ProcessIdentity
 
-POLL_S = 0.05
+POLL_S, LONGEST_POLL_S = 0.05, 0.25
 TAIL_BYTES = 3000
+LONGEST_LOG_BYTES = 16 << 20
 
 Progress = Callable[[str], None]
 
@@ -81,6 +82,7 @@ def start(folder: Folder, part: Part) -> Record:
         for name, (host, port) in part.ports.items():
             require_free(name, port, host=host, kept_in=folder.root / "ports.json")
         started = datetime.now(UTC).isoformat()
+        _rotate(folder.log(part.name))
         environment = {**part.environment, "FARM_STACK": str(folder.root)}
         identity = process.spawn(
             Command(part.argv, environment, log=folder.log(part.name), cwd=part.cwd, account=part.account)
@@ -88,6 +90,12 @@ def start(folder: Folder, part: Part) -> Record:
         record = Record(part.name, part.level, identity, part.argv, started, part.stop_signal, part.stop_within_s)
         write_private(_record_path(folder, part.name), json.dumps(encode(record)))
     return record
+
+
+def _rotate(log: Path) -> None:
+    """Keep one older log of a part that was started after a long one."""
+    if log.exists() and log.stat().st_size > LONGEST_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
 
 
 def adopt_or_start(folder: Folder, part: Part, on_progress: Progress) -> Record:
@@ -104,23 +112,57 @@ def adopt_or_start(folder: Folder, part: Part, on_progress: Progress) -> Record:
 
 
 def await_ready(folder: Folder, part: Part, record: Record) -> None:
-    """Wait until the part answers.
+    """Wait until a part that was just started answers.
 
     Raises:
         FarmUnreachable: it ended, or took too long; names the part and shows the end of its log.
     """
     deadline = time.monotonic() + part.ready_within_s
-    while True:
-        try:
-            part.probe(record.started_at)
-        except NotReady as exc:
-            if not record.identity.is_alive():
-                raise _failed(folder, part.name, "ended before it answered") from exc
-            if time.monotonic() > deadline:
-                raise _failed(folder, part.name, f"does not answer after {part.ready_within_s:.0f} s: {exc}") from exc
-        else:
+    for pause_s in _pauses():
+        missing = _missing(part, record)
+        if missing is None:
             return
-        time.sleep(POLL_S)
+        if not record.identity.is_alive():
+            raise _failed(folder, part.name, "ended before it answered")
+        if time.monotonic() > deadline:
+            raise _failed(folder, part.name, f"does not answer after {part.ready_within_s:.0f} s: {missing}")
+        time.sleep(pause_s)
+
+
+def await_answer(folder: Folder, part: Part, *, other_than: int | None = None) -> Record:
+    """Wait until a part answers that a supervisor starts, perhaps several times, under a pid that is not `other_than`.
+
+    Raises:
+        FarmUnreachable: it does not; names the part and shows the end of its log.
+    """
+    deadline = time.monotonic() + part.ready_within_s
+    missing: str | None = "it does not run"
+    for pause_s in _pauses():
+        record = running(folder, part.name)
+        if record and record.identity.pid != other_than:
+            missing = _missing(part, record)
+            if missing is None:
+                return record
+        if time.monotonic() > deadline:
+            break
+        time.sleep(pause_s)
+    raise _failed(folder, part.name, f"does not answer after {part.ready_within_s:.0f} s: {missing}")
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = POLL_S
+    while True:
+        yield pause_s
+        pause_s = min(LONGEST_POLL_S, pause_s * 1.2)
+
+
+def _missing(part: Part, record: Record) -> str | None:
+    """Say what a part does not do yet; None when it answers."""
+    try:
+        part.probe(record.started_at)
+    except NotReady as exc:
+        return str(exc)
+    return None
 
 
 def _failed(folder: Folder, part: str, what: str) -> FarmUnreachable:
@@ -138,20 +180,6 @@ def log_tail(path: Path) -> str:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         return file.read().decode(errors="replace").strip()
-
-
-def await_answer(folder: Folder, part: Part) -> None:
-    """Wait until a part that another process starts answers.
-
-    Raises:
-        FarmUnreachable: it does not; names the part and shows the end of its log.
-    """
-    deadline = time.monotonic() + part.ready_within_s
-    while (record := running(folder, part.name)) is None:
-        if time.monotonic() > deadline:
-            raise _failed(folder, part.name, "does not run")
-        time.sleep(POLL_S)
-    await_ready(folder, part, record)
 
 
 def start_all(folder: Folder, parts: Sequence[Part], on_progress: Progress) -> None:

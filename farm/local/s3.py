@@ -7,13 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from farm.local.folder import Folder
 from farm.local.part import NotReady, Part
-from farm.local.ports import GRPC_OFFSET
+from farm.local.ports import GRPC_OFFSET, require_listening
 from farm.local.wheels import weed
 
 if TYPE_CHECKING:
@@ -38,6 +34,7 @@ def s3_part(
     endpoint = s3_endpoint(ports)
 
     def probe(_started: datetime) -> None:
+        require_listening("127.0.0.1", ports["s3.port"])
         _put_and_get(endpoint, secrets)
 
     def clean() -> None:
@@ -71,14 +68,19 @@ def _all_ports(ports: Mapping[str, int]) -> dict[str, int]:
 
 def _argv(data: Path, sockets: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
     return (
-        *(str(weed()), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(str(weed()), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
+        # a master that resumes its state is leader a moment too late for the volume server, which then waits 5 s
+        *("-master.resumeState=false", "-volume.preStopSeconds=0"),
         *(f"-bucket={BUCKET}", f"-filer.localSocket={sockets / 'filer'}", f"-s3.localSocket={sockets / 's3'}"),
         *(f"-{name}={port}" for name, port in _all_ports(ports).items()),
     )
 
 
 def _client(endpoint: str, secrets: Mapping[str, str]) -> S3Client:
+    import boto3
+    from botocore.config import Config
+
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -90,6 +92,8 @@ def _client(endpoint: str, secrets: Mapping[str, str]) -> S3Client:
 
 
 def _put_and_get(endpoint: str, secrets: Mapping[str, str]) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         client = _client(endpoint, secrets)
         client.head_bucket(Bucket=BUCKET)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from farm.domain.errors import Conflict, FarmUnreachable
@@ -97,9 +97,11 @@ class Stack:
 
     def info(self) -> StackInfo | None:
         """Read how to reach the stack; None when nothing of it runs."""
-        if not any(running.running(self.folder, part) for part in ALL):
-            return None
-        return read_info(self.folder)
+        living = {
+            part: found.identity.pid for part in (*ALL, SUPERVISOR) if (found := running.running(self.folder, part))
+        }
+        info = read_info(self.folder)
+        return replace(info, pids=living) if info and set(living) & set(ALL) else None
 
     def pid(self, part: str) -> int:
         """Return a running part's pid; KeyError when it does not run."""
@@ -135,21 +137,13 @@ class Stack:
             self._blueprint.publish()
         running.await_answer(self.folder, definition)
 
-    def await_restart(self, part: str, old_pid: int, *, within_s: float = 60.0) -> int:
-        """Wait until a part runs under another pid and answers; return that pid.
+    def await_restart(self, part: str, old_pid: int) -> int:
+        """Wait until a part answers under another pid than `old_pid`; return that pid.
 
         Raises:
             FarmUnreachable: it does not.
         """
-        deadline = time.monotonic() + within_s
-        definition = self._define_one(part)
-        while time.monotonic() < deadline:
-            record = running.running(self.folder, part)
-            if record and record.identity.pid != old_pid:
-                running.await_answer(self.folder, definition)
-                return record.identity.pid
-            time.sleep(running.POLL_S)
-        raise FarmUnreachable(f"The part {part} was not restarted within {within_s:.0f} s.", part=part)
+        return running.await_answer(self.folder, self._define_one(part), other_than=old_pid).identity.pid
 
     def _define_one(self, part: str) -> Part:
         return self._blueprint.define([part])[0]

