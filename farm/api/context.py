@@ -52,10 +52,7 @@ def host(parts: Parts, given: Credentials) -> Caller:
 
 def anyone(parts: Parts, given: Credentials) -> Caller:
     """Accept users and hosts: both upload."""
-    try:
-        return user(parts, given)
-    except Unauthorized:
-        return host(parts, given)
+    return parts.ledger.run(lambda session: identify(session, _token(given), "user", "host"))
 
 
 User = Annotated[Caller, Depends(user)]

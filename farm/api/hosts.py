@@ -104,7 +104,7 @@ def claim(asked: ClaimRequest, parts: Parts, caller: HostCaller) -> Claim:
 def declare_outputs(attempt: str, declared: DeclaredOutputs, parts: Parts, caller: HostCaller) -> list[UploadTicket]:
     """Say how to send each file of an attempt that is still held."""
     parts.ledger.run(lambda session: attempts.held(session, attempt, declared.fencing_token).id)
-    return [ticket(parts, caller.project, entry.ref()) for entry in declared.files]
+    return [ticket(parts, caller.project, f.ref(), broken_put=declared.broken_put) for f in declared.files]
 
 
 @router.post("/attempts/{attempt}/outcome", status_code=204)

@@ -40,7 +40,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def identify(session: Session, token: str, role: Role) -> Caller:
+def identify(session: Session, token: str, *roles: Role) -> Caller:
     """Find whom a token stands for.
 
     Raises:
@@ -49,9 +49,10 @@ def identify(session: Session, token: str, role: Role) -> Caller:
     row = session.scalar(select(Token).where(Token.sha256 == _hash(token), Token.revoked.is_(None)))
     if row is None:
         raise Unauthorized("The token is unknown or revoked.")
-    if row.role != role:
-        raise Unauthorized(f"This call needs a {role}'s token; yours is a {row.role}'s.")
-    return Caller(row.project_id, role, row.host)
+    for role in roles:
+        if row.role == role:
+            return Caller(row.project_id, role, row.host)
+    raise Unauthorized(f"This call needs the token of a {' or '.join(roles)}; yours is that of a {row.role}.")
 
 
 def _hash(token: str) -> str:

@@ -99,6 +99,7 @@ class DeclaredOutputs(Message):
 
     fencing_token: str
     files: list[FileEntry]
+    broken_put: bool = False
 
 
 class Outcome(Message):

@@ -1,0 +1,116 @@
+"""A worker from start to end: prove, join, serve its queues."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+
+from farm.domain.errors import ConfigurationError, Unauthorized
+from farm.queue import make_app
+from farm.settings import Settings, settings
+from farm.transfer import open_link
+from farm.wire.hosts import Attestation
+from hardware_profiles.schema import Profile
+from workers.cache import Cache
+from workers.host.facts import HostFacts
+from workers.host.lock import HostLock
+from workers.host.probe import probe
+from workers.joining import attestation, choose_profile
+from workers.link import FarmLink
+from workers.measuring import Bench
+from workers.pulse import Pulse
+from workers.runner import Runner
+from workers.sandbox import Level, Sandbox
+from workers.stages import load_specs
+from workers.tasks import register
+
+log = structlog.get_logger()
+CODE_ROOT = Path(__file__).parent.parent
+
+
+def serve(profile: str) -> None:
+    """Run a worker until it is told to stop.
+
+    Raises:
+        ProfileMismatch: before anything of the farm is asked.
+        ConfigurationError: the sandbox is too weak, or a setting is missing.
+    """
+    facts = probe()
+    chosen, can_measure = choose_profile(profile, facts)
+    config = settings()
+    if config.token is None:
+        raise Unauthorized("A worker needs its host's token in FARM_TOKEN.")
+    with ExitStack() as held:
+        _serve(config, chosen, facts, can_measure=can_measure, held=held)
+
+
+def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure: bool, held: ExitStack) -> None:
+    config.work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    sandbox = held.enter_context(
+        Sandbox(
+            folder=config.work_dir.resolve() / "sandbox",
+            accept=[Level(level) for level in config.accept_isolation],
+            code_root=CODE_ROOT,
+            slots=config.concurrency,
+        )
+    )
+    said = attestation(config, profile, facts, can_measure=can_measure, isolation=sandbox.level.value)
+    link = FarmLink(config.url, _secret(config), budget_s=config.transfer_budget_s)
+    pulse = Pulse(link, lambda: said, every_s=config.heartbeat_s)
+    runner = Runner(
+        name=said.name,
+        config=config,
+        link=link,
+        store=held.enter_context(open_link(budget_s=config.transfer_budget_s)),
+        pulse=pulse,
+        sandbox=sandbox,
+        lock=HostLock(),
+        cache=Cache(config.cache_dir.resolve(), config.cache_limit_bytes),
+        bench=Bench(said.name, facts, profile),
+    )
+    pulse.start()
+    threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()
+    log.info("The worker serves.", action="start", host=said.name, profile=profile.name, queues=said.serves)
+    _consume(config, said, runner)
+
+
+def _warm(runner: Runner, said: Attestation) -> None:
+    """Start the zygotes of the installed environments, so that steps find them warm; a measurement is not disturbed."""
+    wanted = {(s.environment, s.preload) for s in load_specs().values() if s.preload and not s.fresh and not s.spawns}
+    for environment, preload in sorted(wanted):
+        if environment in said.environments:
+            with runner.lock.shared("warm"):
+                runner.sandbox.warm(runner.config.environments_dir.resolve() / environment, preload)
+
+
+def _consume(config: Settings, said: Attestation, runner: Runner) -> None:
+    app = make_app(config.redis_url.get_secret_value())
+    register(app, runner)
+    app.Worker(
+        pool="threads",
+        concurrency=config.concurrency,
+        queues=said.serves,
+        hostname=f"celery@{said.name}",
+        loglevel="INFO",
+        without_mingle=True,
+        without_gossip=True,
+    ).start()
+
+
+def _secret(config: Settings) -> str:
+    if config.token is None:
+        raise ConfigurationError("FARM_TOKEN is not set.")
+    return config.token.get_secret_value()
+
+
+def main() -> None:
+    serve(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("FARM_PROFILE", "auto"))
+
+
+if __name__ == "__main__":
+    main()

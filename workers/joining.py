@@ -1,0 +1,70 @@
+"""What a worker must prove before it joins: that the machine is what its profile says."""
+
+from __future__ import annotations
+
+import platform
+import re
+
+from farm.domain.codec import encode
+from farm.domain.errors import ProfileMismatch, UnknownName
+from farm.settings import Settings
+from farm.wire.hosts import Attestation
+from hardware_profiles.loader import load_profiles
+from hardware_profiles.schema import Profile, near_misses
+from workers import environments
+from workers.host.attest import identify, mismatches
+from workers.host.facts import HostFacts
+
+AUTO = "auto"
+
+
+def choose_profile(name: str, facts: HostFacts) -> tuple[Profile, bool]:
+    """Find the profile to serve, and whether this machine is it (and may measure), not merely compatible with it.
+
+    Raises:
+        UnknownName: no such profile.
+        ProfileMismatch: the machine does not satisfy it; every mismatch is a line of the message.
+    """
+    profiles = load_profiles()
+    identity = identify(facts, profiles)
+    if name == AUTO:
+        if identity.profile is None:
+            raise ProfileMismatch(identity.reason, remedy="Name a profile: farm worker --profile NAME.")
+        return profiles[identity.profile], True
+    if name not in profiles:
+        close = " or ".join(near_misses(name, profiles))
+        raise UnknownName(f"There is no profile {name!r}" + (f"; did you mean {close}?" if close else "."))
+    if wrong := mismatches(facts, profiles[name]):
+        raise ProfileMismatch("\n".join(wrong), mismatches=wrong)
+    return profiles[name], identity.profile == name
+
+
+def attestation(
+    config: Settings, profile: Profile, facts: HostFacts, *, can_measure: bool, isolation: str
+) -> Attestation:
+    """Say what this host is, has and serves: builds of its architecture, and its target when it may measure."""
+    serves = [f"build.{platform.machine()}"] + ([f"target.{profile.name}"] if can_measure else [])
+    return Attestation.model_validate(
+        {
+            "name": config.host_name or _machine_name(),
+            "profile": profile.name,
+            "can_measure": can_measure,
+            "architecture": platform.machine(),
+            "emulated": facts.emulated,
+            "isolation": isolation,
+            "environments": _environments(config),
+            "serves": serves,
+            "facts": encode(facts),
+        }
+    )
+
+
+def _environments(config: Settings) -> dict[str, str]:
+    """List the environments that are completely installed, by the digest of the lock they came from."""
+    folder = config.environments_dir
+    found = {name: environments.installed_digest(folder, name) for name in environments.names()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def _machine_name() -> str:
+    return re.sub(r"[^a-zA-Z0-9._-]", "-", platform.node()).strip("-._")[:63] or "host"

@@ -1,0 +1,180 @@
+"""What a child left behind, read as an untrusted stranger's: re-validated, hashed, nothing followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farm.domain.artifact import Artifact, Contract, FileRef
+from farm.domain.codec import decode, encode
+from farm.domain.errors import (
+    ArtifactBroken,
+    Failure,
+    FarmBug,
+    FarmError,
+    HostError,
+    JobCancelled,
+    ToolchainError,
+    ToolCrashed,
+    ToolOutOfDisk,
+    ToolOutOfMemory,
+    ToolTimedOut,
+)
+from farm.transfer import hash_file
+from workers.sandbox.values import OUT_OF_MEMORY_EXIT, Call, Ending
+
+RESULT = "result.json"
+LOG = "log.txt"
+RESULT_LIMIT_BYTES = 64 << 20
+MAX_FILES = 20_000
+_TEXT_LIMIT = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a step made: artifacts with the paths of their files, facts, contract."""
+
+    outputs: Mapping[str, Artifact] = field(default_factory=dict)
+    paths: Mapping[str, Path] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    contract: Mapping[str, Any] | None = None
+    reproduce: str | None = None
+    tool_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_result(work: Path, ending: Ending, call: Call, stage: str) -> Made:
+    """Read what a run made.
+
+    Raises:
+        FarmError: the failure the child told, or how its process ended.
+    """
+    if ending.end != "exit" or ending.exit_code != 0:
+        raise _died(ending, call, stage)
+    told = _read_json(work / RESULT, stage)
+    if told.get("failure") is not None:
+        raise _told_failure(told["failure"], stage)
+    outputs: dict[str, Artifact] = {}
+    paths: dict[str, Path] = {}
+    for name, relative in _texts(told.get("outputs")).items():
+        artifact, found = _artifact(work, relative, stage)
+        outputs[name] = artifact
+        paths |= found
+    contract = told.get("contract")
+    try:
+        checked = encode(decode(Contract, contract)) if contract is not None else None
+    except ValueError as exc:
+        raise ArtifactBroken(f"Stage {stage} gave a contract that can't be read: {exc}") from exc
+    facts = told.get("facts")
+    return Made(
+        outputs=outputs,
+        paths=paths,
+        facts=facts if isinstance(facts, dict) else {},
+        contract=checked,
+        reproduce=str(told["reproduce"])[:_TEXT_LIMIT] if told.get("reproduce") else None,
+        tool_versions=_texts(told.get("tool_versions")),
+    )
+
+
+def log_tail(work: Path, lines: int = 20) -> str:
+    """Give the last lines of a run's log, without control characters."""
+    try:
+        with _open_regular(work / LOG) as opened:
+            opened.seek(max(0, os.fstat(opened.fileno()).st_size - 16_384))
+            text = opened.read().decode(errors="replace")
+    except OSError:
+        return ""
+    clean = "".join(c for c in text if c == "\n" or c.isprintable())
+    return "\n".join(clean.splitlines()[-lines:])
+
+
+def _died(ending: Ending, call: Call, stage: str) -> FarmError:
+    """Turn how a process ended into who must act."""
+    limits = call.limits
+    if ending.end == "cancelled":
+        return JobCancelled(f"{stage} was cancelled.")
+    if ending.end == "wall":
+        return ToolTimedOut(
+            f"{stage} did not end within {limits.wall_s:g} s and was stopped.",
+            remedy="Another route is tried. If the model is that large, raise --max-runtime-seconds.",
+        )
+    if ending.end == "memory" or ending.exit_code == OUT_OF_MEMORY_EXIT:
+        return ToolOutOfMemory(
+            f"{stage} needed more than its {limits.memory_bytes / 2**30:.1f} GiB of memory.", detail=ending.detail
+        )
+    if ending.end == "disk":
+        return ToolOutOfDisk(f"{stage} wrote more than its {limits.disk_bytes / 2**30:.1f} GiB of disk.")
+    if ending.end == "signal":
+        return ToolCrashed(
+            f"{stage} crashed with {ending.signal}.",
+            remedy="Another route is tried. The model may be damaged in a way its tool does not check.",
+            signal=ending.signal,
+        )
+    if ending.end == "setup":
+        return HostError(f"The sandbox for {stage} could not be set up: {ending.detail}")
+    return ToolchainError(f"{stage} ended with exit code {ending.exit_code} and no result.", detail=ending.detail)
+
+
+def _told_failure(told: object, stage: str) -> FarmError:
+    try:
+        return FarmError.from_failure(decode(Failure, told))
+    except ValueError as exc:
+        return FarmBug(f"Stage {stage} told a failure that can't be read: {exc}")
+
+
+def _read_json(path: Path, stage: str) -> dict[str, Any]:
+    try:
+        with _open_regular(path) as opened:
+            if os.fstat(opened.fileno()).st_size > RESULT_LIMIT_BYTES:
+                raise ArtifactBroken(f"Stage {stage} told more than {RESULT_LIMIT_BYTES} bytes of facts.")
+            told = json.loads(opened.read())
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ArtifactBroken(f"Stage {stage} left no readable result: {exc}") from exc
+    if not isinstance(told, dict):
+        raise ArtifactBroken(f"Stage {stage} left a result that is no object.")
+    return told
+
+
+def _artifact(work: Path, relative: str, stage: str) -> tuple[Artifact, dict[str, Path]]:
+    path = work / relative
+    if not path.resolve().is_relative_to(work.resolve()) or path.is_symlink():
+        raise ArtifactBroken(f"Stage {stage} names an output outside its folder: {relative!r}.")
+    if path.is_dir():
+        found = {str(file.relative_to(path)): file for file in _regular_files(path, stage)}
+        refs = {name: hash_file(file) for name, file in sorted(found.items())}
+        files = tuple(FileRef(name, ref.sha256, ref.size_bytes) for name, ref in refs.items())
+        if not files:
+            raise ArtifactBroken(f"Stage {stage} gave an empty folder {relative!r}.")
+        return Artifact(files, is_tree=True), {f.sha256: found[f.name] for f in files}
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise ArtifactBroken(f"Stage {stage} gave {relative!r}, which is no regular file.")
+    ref = hash_file(path)
+    return Artifact((FileRef(path.name, ref.sha256, ref.size_bytes),)), {ref.sha256: path}
+
+
+def _regular_files(folder: Path, stage: str) -> Iterator[Path]:
+    for count, path in enumerate(sorted(folder.rglob("*"))):
+        mode = os.lstat(path).st_mode
+        if stat.S_ISDIR(mode):
+            continue
+        if not stat.S_ISREG(mode) or count > MAX_FILES:
+            raise ArtifactBroken(f"Stage {stage} gave {path.name!r}, which is no regular file, or too many files.")
+        yield path
+
+
+def _open_regular(path: Path) -> Any:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path.name} is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(key)[:200]: str(text)[:_TEXT_LIMIT] for key, text in value.items()}

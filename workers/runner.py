@@ -1,0 +1,239 @@
+"""One attempt of a step: claim, fetch, run in the sandbox, check, store, report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from farm.domain.artifact import FileRef
+from farm.domain.codec import decode, encode
+from farm.domain.errors import Conflict, EnvironmentMissing, FarmBug, FarmError, HostFull, JobCancelled
+from farm.domain.stage import Kind, StageSpec
+from farm.settings import Settings
+from farm.transfer import Link, hash_file, upload
+from farm.wire.base import ArtifactEntry, FailureEntry, FileEntry
+from farm.wire.hosts import Claim, ClaimRequest, Outcome
+from workers.cache import Cache
+from workers.host.lock import HostLock
+from workers.link import AttemptTickets, FarmLink
+from workers.measuring import Bench
+from workers.pulse import Pulse
+from workers.results import LOG, Made, log_tail, read_result
+from workers.sandbox import Call, Limits, Sandbox
+from workers.stages import load_specs
+
+log = structlog.get_logger()
+ENTRY = "workers.stages.harness:main"
+DISK_BYTES = 40 << 30
+
+
+class StepFailed(Exception):
+    """Raised in the Celery task of a failed step, so that Flower shows FAILURE and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A host at work; `run` is called from several threads."""
+
+    name: str
+    config: Settings
+    link: FarmLink
+    store: Link
+    pulse: Pulse
+    sandbox: Sandbox
+    lock: HostLock
+    cache: Cache
+    bench: Bench
+
+    def run(self, step: str, number: int, *, measures: bool) -> str:
+        """Run attempt `number` of a step to its end.
+
+        Returns: "succeeded", "stale" (somebody else has it, or nobody wants it) or "cancelled".
+
+        Raises:
+            StepFailed: with the reason, after it was reported.
+        """
+        try:
+            with self._room(step, measures):
+                claim = self.link.claim(ClaimRequest(host=self.name, step=step, attempt=number))
+                with self.pulse.holding(claim.attempt) as stop:
+                    return self._run_claimed(claim, stop)
+        except Conflict as error:
+            log.info("The step is not ours to run.", action="stale", step_id=step, reason=error.message)
+            return "stale"
+
+    @contextmanager
+    def _room(self, step: str, measures: bool) -> Iterator[None]:
+        """Hold the host: alone for a measurement, else shared; control hears that the message is not lost meanwhile."""
+        room: Callable[[str], AbstractContextManager[None]] = self.lock.exclusive if measures else self.lock.shared
+        with ExitStack() as waiting:
+            waiting.enter_context(self.pulse.waiting(step))
+            with room(step):
+                waiting.close()
+                yield
+
+    def _run_claimed(self, claim: Claim, stop: threading.Event) -> str:
+        work = self.config.work_dir.resolve() / claim.attempt
+        work.mkdir(mode=0o711, parents=True)
+        try:
+            outcome = self._outcome(claim, work, stop)
+            self.link.finish(claim.attempt, outcome)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        if outcome.failure is not None and outcome.state == "failed":
+            raise StepFailed(f"{outcome.failure.code}: {outcome.failure.message}")
+        return outcome.state
+
+    def _outcome(self, claim: Claim, work: Path, stop: threading.Event) -> Outcome:
+        """Turn whatever happens into an outcome: the one place that catches everything."""
+        started = time.monotonic()
+        attempt = _Attempt(self, claim, work, stop)
+        made, failure = Made(), None
+        try:
+            made = attempt.make()
+            attempt.send(made)
+        except FarmError as error:
+            failure = error
+        except OSError as error:
+            failure = HostFull(f"Host {self.name} could not write: {error}.")
+        except Exception as error:
+            traceback.print_exc()
+            failure = FarmBug(f"The worker failed in {claim.stage}: {type(error).__name__}: {error}")
+        state = "succeeded" if failure is None else "cancelled" if isinstance(failure, JobCancelled) else "failed"
+        return Outcome.model_validate(
+            {
+                "fencing_token": claim.fencing_token,
+                "state": state,
+                "outputs": {name: ArtifactEntry.of(artifact) for name, artifact in made.outputs.items()},
+                "facts": dict(made.facts),
+                "contract": made.contract,
+                "failure": FailureEntry.of(attempt.with_evidence(failure)) if failure else None,
+                "log": attempt.send_log(),
+                "reproduce": made.reproduce,
+                "isolation": self.sandbox.level.value,
+                "run_time_s": time.monotonic() - started,
+                "tool_versions": dict(made.tool_versions),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One claimed attempt in its own folder."""
+
+    runner: Runner
+    claim: Claim
+    work: Path
+    stop: threading.Event
+
+    @property
+    def spec(self) -> StageSpec:
+        spec = load_specs().get(self.claim.stage)
+        if spec is None or spec.version != self.claim.stage_version:
+            raise EnvironmentMissing(
+                f"Host {self.runner.name} knows no stage {self.claim.stage} of version {self.claim.stage_version}.",
+                remedy="Bring the host to the farm's version and restart its worker.",
+            )
+        return spec
+
+    def make(self) -> Made:
+        """Fetch the inputs and run the stage on them."""
+        with ExitStack() as held:
+            files = {
+                given.role: held.enter_context(self.runner.cache.fetch(given.files, given.is_tree, self.runner.store))
+                for given in self.claim.inputs
+            }
+            if self.spec.kind is Kind.MEASURE:
+                options = self.claim.options
+                return self.runner.bench.measure(
+                    partial(self._run_once, files),
+                    runtime=self.spec.runtime or "",
+                    threads=int(options.get("threads", 1)),
+                    stop=self.stop,
+                )
+            return self._run_once(files, None, {}, None)
+
+    def _run_once(
+        self,
+        files: Mapping[str, Path],
+        instead: Mapping[str, Path] | None,
+        changes: Mapping[str, Any],
+        cores: tuple[int, ...] | None,
+    ) -> Made:
+        """Run the stage in a folder of its own; `instead` of the step's files when measuring the reference model."""
+        run = self.work / f"run-{len(list(self.work.iterdir()))}"
+        run.mkdir(mode=0o711)
+        given = instead or files
+        contract = next((i.contract for i in self.claim.inputs if i.role == "model"), None)
+        told = {
+            "stage": self.claim.stage,
+            "options": {**self.claim.options, **changes},
+            "files": {role: str(path) for role, path in given.items()},
+            "profile": self.claim.profile,
+            "contract": None if instead else contract,
+        }
+        (run / "call.json").write_text(json.dumps(told))
+        call = self._call(run, tuple(given.values()), cores)
+        ending = self.runner.sandbox.run(call, cancel=self.stop)
+        return read_result(run, ending, call, self.claim.stage)
+
+    def _call(self, run: Path, readable: tuple[Path, ...], cores: tuple[int, ...] | None) -> Call:
+        spec = self.spec
+        limits = Limits(
+            wall_s=self.claim.max_runtime_seconds,
+            memory_bytes=self.claim.memory_bytes,
+            disk_bytes=DISK_BYTES,
+            file_bytes=self.runner.config.max_file_bytes,
+        )
+        return Call(
+            environment=self.runner.config.environments_dir.resolve() / spec.environment,
+            entry=ENTRY,
+            work=run,
+            readable=readable,
+            limits=limits,
+            preload=spec.preload,
+            fresh=spec.fresh,
+            spawns=spec.spawns,
+            cores=cores,
+        )
+
+    def send(self, made: Made) -> None:
+        """Store every output under its digest."""
+        tickets = AttemptTickets(self.runner.link, self.claim)
+        for sha256, path in made.paths.items():
+            upload(path, FileRef(path.name, sha256, path.stat().st_size), tickets, link=self.runner.store)
+
+    def send_log(self) -> FileEntry | None:
+        """Store what the runs printed, one after the other; None when nothing can be stored now."""
+        whole = self.work / "attempt.log"
+        with whole.open("wb") as joined:
+            for part in sorted(self.work.glob(f"run-*/{LOG}")):
+                with part.open("rb") as opened:
+                    shutil.copyfileobj(opened, joined)
+        ref = hash_file(whole)
+        try:
+            upload(whole, ref, AttemptTickets(self.runner.link, self.claim), link=self.runner.store)
+        except FarmError as error:
+            log.warning("The log could not be stored.", action="send-log", code=error.code, reason=error.message)
+            return None
+        return FileEntry(name=f"{self.claim.stage}.log", sha256=ref.sha256, size_bytes=ref.size_bytes)
+
+    def with_evidence(self, error: FarmError) -> Any:
+        """Add the end of the log to a failure that brings no evidence of its own."""
+        runs = sorted(self.work.glob("run-*"))
+        failure = error.failure
+        if not runs or "log_tail" in failure.evidence:
+            return failure
+        tail = log_tail(runs[-1])
+        return decode(type(failure), encode(failure) | {"evidence": {**failure.evidence, "log_tail": tail}})
