@@ -23,6 +23,7 @@ MIN_PROCESSES = 3
 SAMPLES_BEYOND = 3
 """A percentile is given when at least so many samples lie above it."""
 RESAMPLES = 2000
+_NORMAL_QUANTILE = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ def summarize(
 
     p50, p90, p99 are percentiles over the stored samples of all processes, interpolated linearly; the estimated
     inference time is p50 under the field's name. (Processes take equally many samples, so each weighs the same; whether
-    they agree is `stability`'s question.) ci95 is of p50, by a bootstrap over processes, then over samples, with a
-    fixed seed. p99 is None with fewer than 300 samples, or when a sample is a mean of several calls.
+    they agree is `stability`'s question.) ci95 is p50's, see `median_interval`. p99 is None with fewer than 300
+    samples, or when a sample is a mean of several calls.
 
     Args:
         runs: one per process.
@@ -176,10 +177,14 @@ def thinned(times: Sequence[float]) -> tuple[float, ...]:
 
 
 def median_interval(per_process: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """Bound the median with 95 % confidence: resample processes, then samples.
+    """Bound the pooled median with 95 % confidence: resample processes, then samples, then widen for few processes.
 
     The median of a bootstrap sample of n values is their k-th order statistic at a rank drawn from Beta(k, n − k + 1),
-    so no resample is written out. Source: David & Nagaraja, Order Statistics, section 2.1.
+    so no resample is written out. A bootstrap over k processes is too narrow by sqrt(k / (k − 1)) and knows nothing of
+    Student's t, so its bounds are moved away from the median by both, on a logarithmic scale: 2.7 times for three.
+
+    Source: David & Nagaraja, Order Statistics, section 2.1; Hesterberg, What Teachers Should Know About the Bootstrap,
+    section 4.1 (the narrowness bias).
     """
     generator = random.Random(seed)  # noqa: S311 (statistics, not secrets)
     pools: dict[tuple[int, ...], list[float]] = {}
@@ -189,10 +194,19 @@ def median_interval(per_process: Sequence[Sequence[float]], seed: int = 0) -> tu
         if chosen not in pools:
             pools[chosen] = sorted(time for index in chosen for time in per_process[index])
         pool = pools[chosen]
-        middle = (len(pool) + 1) / 2
-        medians.append(pool[min(int(generator.betavariate(middle, middle) * len(pool)), len(pool) - 1)])
+        rank = (len(pool) + 1) / 2
+        medians.append(pool[min(int(generator.betavariate(rank, rank) * len(pool)), len(pool) - 1)])
     medians.sort()
-    return percentile(medians, 2.5), percentile(medians, 97.5)
+    middle = percentile(sorted(time for times in per_process for time in times), 50)
+    low, high = min(percentile(medians, 2.5), middle), max(percentile(medians, 97.5), middle)
+    widening = _small_number_widening(len(per_process))
+    return middle * (low / middle) ** widening, middle * (high / middle) ** widening
+
+
+def _small_number_widening(processes: int) -> float:
+    if processes < 2:
+        return 1.0
+    return math.sqrt(processes / (processes - 1)) * _student_t(processes - 1) / _NORMAL_QUANTILE
 
 
 def _tail(ordered: Sequence[float], percent: float) -> float | None:
@@ -242,7 +256,7 @@ def _student_t(freedom: float) -> float:
         return 12.706
     if freedom < 3:
         return 4.303
-    z = 1.959964
+    z = _NORMAL_QUANTILE
     g1 = (z**3 + z) / 4
     g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384

@@ -49,7 +49,8 @@ def test_summary_holds_what_the_samples_hold(processes: list[list[float]]) -> No
     assert summary["p50"] == summary["estimated_inference_time"] == pytest.approx(statistics.median(pooled))
     assert pooled[0] <= summary["p50"] <= summary["p90"] <= pooled[-1]
     low, high = summary["ci95"]
-    assert pooled[0] <= low <= high <= pooled[-1]
+    assert 0 < low <= summary["p50"] * (1 + 1e-9)
+    assert summary["p50"] * (1 - 1e-9) <= high
     assert summary["p99"] is None or len(pooled) >= 300
 
 
@@ -85,13 +86,14 @@ def test_percentiles_of_a_known_distribution_are_within_a_percent() -> None:
     assert summary["p99"] == pytest.approx(1000 + 500 * math.log(100), rel=0.06)
 
 
-def test_interval_covers_the_true_median_when_processes_differ() -> None:
+@pytest.mark.parametrize("processes", [3, 6])
+def test_interval_covers_the_true_median_when_processes_differ(processes: int) -> None:
     generator = random.Random(2)
     covered = 0
     for _ in range(60):
-        low, high = summarize([noisy(generator) for _ in range(8)])["ci95"]
+        low, high = summarize([noisy(generator, samples=10) for _ in range(processes)])["ci95"]
         covered += low <= 1000 <= high
-    assert covered >= 51
+    assert covered >= 54
 
 
 def test_many_samples_are_thinned_evenly_and_in_order() -> None:
