@@ -5,24 +5,21 @@ Tested with torch 2.13.0. Source: PyTorch, torch.export.
 
 from __future__ import annotations
 
-import math
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import encode
-from farm.domain.errors import BadRequest, CorruptModel, CustomOperator, UnsafeModel
+from farm.domain.errors import BadRequest, CustomOperator, UnsafeModel
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.torch_exported_program import SUFFIXES, describe_program, load_program
 from workers.stages.export.programs import training_operator
+from workers.stages.inspect.torch_archive import open_archive
 
-_GRAPH = re.compile(r"/models/[^/]+\.json$")
 _TARGET = re.compile(rb'"target": ?"torch\.ops\.([A-Za-z0-9_.]+)"')
 
 
@@ -56,7 +53,7 @@ def run(given: StageInput) -> StageOutput:
         inputs=inputs,
         outputs=outputs,
         operators=_operators(program),
-        parameters=sum(math.prod(tensor.shape) for tensor in program.state_dict.values()),
+        parameters=sum(tensor.numel() for tensor in program.parameters()),
         size_bytes=tree_size_bytes(path),
         producer="torch.export",
         extra={"range_constraints": {str(name): str(value) for name, value in program.range_constraints.items()}},
@@ -68,7 +65,8 @@ def _load(path: Path) -> Any:
     import pickle
 
     entry = entry_file(path, SUFFIXES)
-    _refuse_unknown(_called(entry))
+    graphs = open_archive(entry, Format.TORCH_EXPORTED_PROGRAM).read("models/", ".json")
+    _refuse_unknown({match[1].decode() for graph in graphs for match in _TARGET.finditer(graph)})
     try:
         return load_program(path)
     except pickle.UnpicklingError as exc:
@@ -78,29 +76,7 @@ def _load(path: Path) -> Any:
         ) from exc
 
 
-def _called(entry: Path) -> frozenset[str]:
-    """Read which operators the archive's graphs call, before torch opens it.
-
-    Raises:
-        CorruptModel: it is no archive of torch.export.
-    """
-    try:
-        with zipfile.ZipFile(entry) as archive:
-            graphs = [archive.read(name) for name in archive.namelist() if _GRAPH.search(name)]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as exc:
-        raise CorruptModel(
-            f"{entry.name} is not a complete .pt2 archive: {exc}.",
-            remedy="Save it again with torch.export.save and check that the copy is complete.",
-        ) from exc
-    if not graphs:
-        raise CorruptModel(
-            f"{entry.name} is an archive, but holds no exported program.",
-            remedy="Write it with torch.export.save(torch.export.export(model.eval(), inputs), 'model.pt2').",
-        )
-    return frozenset(match[1].decode() for graph in graphs for match in _TARGET.finditer(graph))
-
-
-def _refuse_unknown(called: frozenset[str]) -> None:
+def _refuse_unknown(called: set[str]) -> None:
     """Refuse operators that this PyTorch does not have.
 
     Raises:

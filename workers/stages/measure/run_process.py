@@ -10,12 +10,11 @@ import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from farm.domain.codec import encode
-from farm.domain.errors import BadRequest
 from farm.domain.facts import TensorSpec
 from farm.domain.measurement import ProcessRun
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
@@ -28,15 +27,22 @@ from workers.stages.samples import seeded_probe
 MEMORY_RUNS = 3
 
 
+class Mode(StrEnum):
+    """What one process does: take times, or make a few calls and read the peak of memory."""
+
+    LATENCY = "latency"
+    MEMORY = "memory"
+
+
 @dataclass(frozen=True, slots=True)
 class MeasureOptions(Options):
-    """What one process does.
+    """What one process does, and for how long.
 
-    `mode` "memory" makes 3 calls and reads the peak; "latency" times. `batch` fixes how many calls make one sample,
+    `batch` fixes how many calls make one sample,
     so that every process of a measurement takes the same; 0 chooses (timing.py says how).
     """
 
-    mode: Literal["latency", "memory"] = "latency"
+    mode: Mode = Mode.LATENCY
     threads: int = 1
     warmup_runs: int = 3
     min_runs: int = 50
@@ -55,11 +61,9 @@ def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
     Raises: ArtifactBroken when it does not load.
     """
     options: MeasureOptions = given.options
-    if options.mode not in ("latency", "memory"):
-        raise BadRequest(f"Mode {options.mode!r} is unknown; known are latency and memory.")
     for module in runtime.preload:
         importlib.import_module(module)
-    measure = _measure_memory if options.mode == "memory" else _measure_latency
+    measure = _measure_memory if options.mode is Mode.MEMORY else _measure_latency
     return StageOutput(facts=encode(measure(runtime, given, options)))
 
 
