@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-MIN_WIDTH = 80
+PIPE_WIDTH = 160
 
 
 def stdout() -> Console:
-    """Return a console for results; a pipe or file is given 120 columns, so that tables stay whole."""
+    """Return a console for results; a pipe or file is wide enough for whole tables."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else max(120, shutil.get_terminal_size((120, 24)).columns)
+    width = None if sys.stdout.isatty() else max(PIPE_WIDTH, shutil.get_terminal_size().columns)
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 

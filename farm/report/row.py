@@ -34,7 +34,7 @@ class Row:
     size: str
     times: str
     versus_float: str
-    sqnr: str
+    sqnr_db: str
     accuracy: str
     verdict: str
     counts: bool
@@ -56,7 +56,7 @@ def row(result: Result) -> Row:
         size=text.size(result.artifact.size_bytes) if result.artifact else text.UNKNOWN,
         times=f"{text.milliseconds(summary.p50)} / {text.milliseconds(summary.p90)}" if summary else text.UNKNOWN,
         versus_float=text.ratio(summary.versus_float) if summary else text.UNKNOWN,
-        sqnr=text.decibels(numerics.sqnr_db) if numerics else text.UNKNOWN,
+        sqnr_db=text.decibels(numerics.sqnr_db).removesuffix(" dB") if numerics else text.UNKNOWN,
         accuracy=_accuracy(result),
         verdict=_verdict(result),
         counts=summary is None or result.is_valid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from rich import box
@@ -14,7 +15,7 @@ from farm.report.model import Report, Result
 from farm.report.row import Row, order, row, summary
 from farm.report.text import plain
 
-WIDE = 118
+WIDE, MIDDLE = 160, 104
 _STYLES = {
     "ok": "green",
     "degraded": "yellow",
@@ -22,15 +23,17 @@ _STYLES = {
     "invalid-measurement": "magenta",
     "failed": "bold red",
 }
-_FIGURES = ("size", "p50 / p90 ms", "vs float", "SQNR", "accuracy (float)", "verdict")
+_VERDICT_WIDTH = {True: 20, False: 12}
+_FIGURES = ("size", "p50 / p90 ms", "vs float", "SQNR dB", "acc. (float)", "verdict")
 
 
 def render(report: Report, *, width: int) -> RenderableType:
     """Lay out a report for a terminal of `width` columns: one table where it fits, else one per model and target."""
     results = order(report)
+    lines = _Lines(width, {id(result): number for number, result in _noted(results)})
     parts: list[RenderableType] = [_heading(report)]
     if results:
-        parts += [_table(results, names=True)] if width >= WIDE else _tables(results)
+        parts += [Text(), lines.table(results)] if width >= WIDE else lines.tables(results)
     notes = [_note(number, one) for number, one in _noted(results)]
     return Group(*parts, *notes, *_answer(report))
 
@@ -44,33 +47,63 @@ def _heading(report: Report) -> Text:
     return Text.assemble(("Job ", "bold"), (report.job, "bold"), name, f": {report.state}, {summary(report)}")
 
 
-def _tables(results: Sequence[Result]) -> Iterator[RenderableType]:
-    for (model, target), group in groupby(results, key=lambda result: (result.model, result.target)):
-        yield Text.assemble("\n", (plain(model), "bold"), " on ", (plain(target), "bold"))
-        yield _table(list(group), names=False, all_results=results)
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Results as lines of a table; `notes` numbers the ones that have a note below, by identity."""
+
+    width: int
+    notes: dict[int, int]
+
+    def tables(self, results: Sequence[Result]) -> Iterator[RenderableType]:
+        for (model, target), group in groupby(results, key=lambda result: (result.model, result.target)):
+            yield Text.assemble("\n", (plain(model), "bold"), " on ", (plain(target), "bold"))
+            yield self.table(list(group))
+
+    def table(self, results: Sequence[Result]) -> Table:
+        padding = (0, 1 if self.width >= MIDDLE else 0, 0, 0)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, header_style="bold")
+        names = ("model", "target") if self.width >= WIDE else ()
+        for column in (*names, "runtime"):
+            table.add_column(column, overflow="fold", no_wrap=column == "runtime")
+        table.add_column("recipe", overflow="fold", min_width=min(12, max(len(r.recipe) for r in results)))
+        for column in _FIGURES[:-1]:
+            table.add_column(self._broken(column), justify="right", overflow="fold")
+        table.add_column("verdict", overflow="fold", min_width=_VERDICT_WIDTH[self.width >= MIDDLE])
+        for result in results:
+            table.add_row(*self._cells(result))
+        return table
+
+    def _cells(self, result: Result) -> list[Text]:
+        cells = row(result)
+        names = [Text(cells.model), Text(cells.target)] if self.width >= WIDE else []
+        times, versus = _measured(self._broken(cells.times), cells), _measured(cells.versus_float, cells)
+        figures = [Text(cells.size), times, versus, Text(cells.sqnr_db), Text(self._broken(cells.accuracy))]
+        return [
+            *names,
+            Text(cells.runtime),
+            Text(cells.recipe),
+            *figures,
+            self._verdict(cells, self.notes.get(id(result))),
+        ]
+
+    def _broken(self, text: str) -> str:
+        """Put a cell of two parts on two lines where a terminal is narrow."""
+        first, found, second = text.partition(" / ")
+        if self.width >= MIDDLE:
+            return text
+        return f"{first} /\n{second}" if found else text.replace(" ", "\n", 1)
+
+    def _verdict(self, cells: Row, number: int | None) -> Text:
+        words = cells.verdict.split(", ")
+        if self.width < MIDDLE:
+            words = [word.replace("-", "-\n", 1) if len(word) > 12 else word for word in words]
+        text = Text("\n").join(Text(word, style=_STYLES.get(word.replace("\n", ""), "")) for word in words)
+        return Text.assemble(text, "\nemulated" * cells.emulated, f" [{number}]" if number else "")
 
 
-def _table(results: Sequence[Result], *, names: bool, all_results: Sequence[Result] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1 if names else 0, 0, 0), header_style="bold")
-    for column in (*(("model", "target") if names else ()), "runtime", "recipe"):
-        table.add_column(column, overflow="fold")
-    for column in _FIGURES:
-        table.add_column(column, justify="left" if column == "verdict" else "right", overflow="fold")
-    numbers = {id(result): number for number, result in _noted(all_results or results)}
-    for result in results:
-        table.add_row(*_cells(row(result), numbers.get(id(result)), names=names))
-    return table
-
-
-def _cells(row: Row, number: int | None, *, names: bool) -> list[Text]:
-    mark = f" [{number}]" if number else ""
-    style = "" if row.counts else "strike dim"
-    times = Text(row.times, style=style) if row.counts else Text.assemble("not valid (", (row.times, style), ")")
-    versus = Text(row.versus_float, style=style) if row.counts else Text.assemble("(", (row.versus_float, style), ")")
-    verdict = Text.assemble((row.verdict, _STYLES.get(row.verdict.split(",")[0], "")), " emulated" * row.emulated, mark)
-    leading = [Text(row.model), Text(row.target)] if names else []
-    figures = [Text(row.size), times, versus, Text(row.sqnr), Text(row.accuracy), verdict]
-    return [*leading, Text(row.runtime), Text(row.recipe), *figures]
+def _measured(figure: str, cells: Row) -> Text:
+    """Show a figure that does not count crossed out, struck and in brackets, so that no copy of it looks valid."""
+    return Text(figure) if cells.counts else Text.assemble("✗(", (figure, "strike dim"), ")")
 
 
 def _noted(results: Sequence[Result]) -> list[tuple[int, Result]]:

@@ -7,6 +7,8 @@ import unicodedata
 _CONTROL = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 UNKNOWN = "–"
+IDENTICAL_DB = 200.0
+"""Where SQNR is capped: the outputs are the same."""
 
 
 def plain(text: str, *, keep: str = "", limit: int | None = None) -> str:
@@ -24,7 +26,7 @@ def size(size_bytes: float) -> str:
     value, unit = float(size_bytes), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 100 else f"{value:.1f} {_UNITS[unit]}"
 
 
 def milliseconds(time_us: float) -> str:
@@ -53,7 +55,7 @@ def seconds(time_s: float) -> str:
 def decibels(value_db: float | None) -> str:
     if value_db is None:
         return UNKNOWN
-    return "identical" if value_db >= 200 else f"{value_db:.1f} dB"
+    return "exact" if value_db >= IDENTICAL_DB else f"{value_db:.1f} dB"
 
 
 def ratio(value: float | None) -> str:
