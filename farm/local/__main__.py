@@ -28,9 +28,12 @@ class _Report:
         self._pipe: IO[str] | None = os.fdopen(fd, "w")
 
     def progress(self, line: str) -> None:
+        self.log(line)
+        self.send({"progress": line})
+
+    def log(self, line: str) -> None:
         sys.stderr.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
         sys.stderr.flush()
-        self.send({"progress": line})
 
     def send(self, told: Mapping[str, object]) -> None:
         if self._pipe is None:
@@ -59,7 +62,7 @@ def main() -> int:
         supervisor = Supervisor(Blueprint(Folder(given.data)), given.parts.split(","), report.progress)
         supervisor.run(lambda _info: report.ready())
     except FarmError as error:
-        report.progress(str(error))
+        report.log(str(error))
         report.send({"failure": encode(error.failure)})
         return 1
     return 0

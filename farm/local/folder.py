@@ -84,7 +84,7 @@ class Folder:
             for path in (self.run, self.programs):
                 path.mkdir(exist_ok=True)
                 path.chmod(0o711)  # PostgreSQL's account enters them, and lists neither
-            for name in ("logs", "redis", "s3", "tmp", "work", "cache"):
+            for name in ("logs", "redis", "s3", "tmp"):
                 (self.root / name).mkdir(mode=0o700, exist_ok=True)
             free_bytes = shutil.disk_usage(self.root).free
         if free_bytes < MIN_FREE_BYTES:

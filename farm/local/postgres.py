@@ -81,6 +81,19 @@ def database_url(port: int, password: str) -> str:
     return f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port}/{DATABASE}"
 
 
+def last_activity(url: str, application: str) -> datetime | None:
+    """Tell when an application, by its PGAPPNAME, last asked the server something; None when it is not connected."""
+    import psycopg
+
+    query = "select max(state_change) from pg_stat_activity where application_name = %s"
+    try:
+        with psycopg.connect(url.replace("+psycopg", "", 1), connect_timeout=2) as connection:
+            row = connection.execute(query, (application,)).fetchone()
+    except psycopg.Error as exc:
+        raise NotReady(f"the ledger does not answer: {exc}") from exc
+    return row[0] if row else None
+
+
 def _initialise(data: Path, programs: Path, *, account: Account | None, password: str) -> None:
     """Run initdb into a fresh folder, renamed when it is complete: an interrupted one is begun again."""
     fresh = data.with_name("postgres.new")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from farm.local.folder import Folder
 from farm.local.info import FlowerAccess, S3Access
 from farm.local.part import BASE_NAMES, NotReady, Part
+from farm.local.postgres import last_activity
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -23,6 +24,8 @@ SECRET_NAMES = (
     *("FARM_BOOTSTRAP_USER_TOKEN", "FARM_BOOTSTRAP_HOST_TOKEN"),
 )
 """What no part inherits from the environment of `farm up`: each gets what is its own."""
+
+LATELY = timedelta(seconds=15)
 
 NO_SURPRISES = {"ORT_DISABLE_TELEMETRY": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "PYTHONUNBUFFERED": "1"}
 
@@ -59,7 +62,7 @@ def api_part(folder: Folder, wiring: Wiring, base: Mapping[str, str]) -> Part:
         argv=(*FARM_COMMAND, "api"),
         environment={
             **base,
-            **_control_plane(wiring),
+            **_control_plane(wiring, "api"),
             "FARM_LISTEN": wiring.listen,
             "FARM_BOOTSTRAP_USER_TOKEN": wiring.user_token,
             "FARM_BOOTSTRAP_HOST_TOKEN": wiring.host_token,
@@ -75,8 +78,8 @@ def control_part(folder: Folder, wiring: Wiring, base: Mapping[str, str]) -> Par
         name="control",
         level=2,
         argv=(*FARM_COMMAND, "control"),
-        environment={**base, **_control_plane(wiring)},
-        probe=lambda _started: _require_control(wiring),
+        environment={**base, **_control_plane(wiring, "control")},
+        probe=lambda started: _require_control(wiring, started),
         cwd=folder.root,
     )
 
@@ -122,8 +125,9 @@ def flower_part(folder: Folder, wiring: Wiring, base: Mapping[str, str]) -> Part
     )
 
 
-def _control_plane(wiring: Wiring) -> dict[str, str]:
+def _control_plane(wiring: Wiring, part: str) -> dict[str, str]:
     return {
+        "PGAPPNAME": f"farm-{part}",
         "FARM_URL": wiring.api,
         "FARM_DATABASE_URL": wiring.database,
         "FARM_REDIS_URL": wiring.redis,
@@ -154,18 +158,14 @@ def _get(url: str, *, token: str | None = None, auth: tuple[str, str] | None = N
 
 
 def _require_api(wiring: Wiring) -> None:
-    _health(wiring)
+    _get(f"{wiring.api}/v1/health", token=wiring.user_token)
 
 
-def _health(wiring: Wiring) -> dict[str, Any]:
-    found: dict[str, Any] = _get(f"{wiring.api}/v1/health", token=wiring.user_token).json()
-    return found
-
-
-def _require_control(wiring: Wiring) -> None:
-    health = _health(wiring)
-    if health.get("control") not in ("ok", True):
-        raise NotReady(f"the API has no fresh heartbeat of control ({health.get('control')!r})")
+def _require_control(wiring: Wiring, started: datetime) -> None:
+    """Look for control in the ledger: a connection of its own that asked something since it started, and lately."""
+    asked = last_activity(wiring.database, "farm-control")
+    if asked is None or asked < max(started, datetime.now(UTC) - LATELY):
+        raise NotReady(f"control's last question to the ledger was {asked or 'never'}")
 
 
 def _require_live_host(wiring: Wiring, started: datetime) -> None:
