@@ -109,7 +109,11 @@ def _take_rights_away(job: Job) -> None:
     writable = [job.work]
     if job.level is Level.FULL:
         writable += [paths.TEMPORARY, paths.SHARED_MEMORY]
-    landlock.restrict(readable=(*paths.readable(job), *paths.OWN_PROC), writable=writable, devices=paths.DEVICES)
+    landlock.restrict(
+        readable=(*paths.readable(job), *paths.existing(paths.OWN_PROC)),
+        writable=writable,
+        devices=paths.existing(paths.DEVICES),
+    )
 
 
 def _set_limits(job: Job) -> None:

@@ -51,11 +51,8 @@ def _ruleset(version: int) -> int:
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    """Allow `rights` beneath a path; a path that does not exist needs no rule."""
-    try:
-        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
+    """Allow `rights` beneath a path."""
+    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(opened).st_mode):
             rights &= _OF_FILES
@@ -71,7 +68,7 @@ def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Itera
     """Confine this process and all it starts, for good. Needs no_new_privs.
 
     Raises:
-        OSError: the kernel has no landlock, or a path may not be opened.
+        OSError: the kernel has no landlock, or a path does not exist or may not be opened.
     """
     version = abi()
     ruleset = _ruleset(version)

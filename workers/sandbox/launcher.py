@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -102,6 +103,15 @@ class Zygote:
     ) -> None:
         self.close()
 
+    def _last_words(self) -> str:
+        """End the process, let it finish its sentence, and return what it printed."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
+        words = self._log.read_text(errors="replace")[-1500:].strip()
+        self._process.kill()
+        self.close()
+        return words
+
     def _await_import(self) -> None:
         self._control.settimeout(START_S)
         try:
@@ -112,9 +122,7 @@ class Zygote:
         surplus = json.loads(message)["threads"] if message else []
         if message and not surplus:
             return
-        words = self._log.read_text(errors="replace")[-1500:].strip()
-        self._process.kill()
-        self.close()
+        words = self._last_words()
         if surplus:
             raise ZygoteFailed(f"the zygote's imports left threads and it must not fork: {', '.join(surplus)}")
         raise ZygoteFailed(f"the zygote did not start: {words or 'no output'}")

@@ -66,12 +66,8 @@ def enter_new_root(job: Job) -> None:
 
 def _open_sources(job: Job) -> dict[str, int]:
     """Open everything that will be visible before the new root hides it; the work folder comes last."""
-    required = {job.work, job.import_root, *job.code, *job.readable}
-    opened: dict[str, int] = {}
-    for path in (*paths.readable(job), *paths.DEVICES, job.work):
-        if path in required or os.path.lexists(path):
-            opened[path] = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    return opened
+    visible = (*paths.readable(job), *paths.existing(paths.DEVICES), job.work)
+    return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in visible}
 
 
 def _place(path: str, opened: int, *, writable: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from workers.sandbox.job import Job
@@ -32,7 +33,13 @@ def interpreter() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*folders, *(os.path.realpath(folder) for folder in folders), home)))
 
 
+def existing(candidates: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what this machine does not have."""
+    return tuple(path for path in candidates if Path(path).exists())
+
+
 def readable(job: Job) -> tuple[str, ...]:
-    """Return every path the child may read, parents before children."""
-    wanted = dict.fromkeys((*SYSTEM, *interpreter(), job.import_root, *job.code, *job.readable))
+    """Return every path the child may read, parents before children; what the job names has to exist."""
+    system = existing(SYSTEM)
+    wanted = dict.fromkeys((*system, *interpreter(), job.import_root, *job.code, *job.readable))
     return tuple(sorted(wanted, key=lambda path: path.count("/")))

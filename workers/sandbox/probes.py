@@ -29,6 +29,7 @@ TARGETS = "targets.json"
 _PTRACE_SEIZE = 0x4206
 _F_SETOWN = 8
 _SI_QUEUE = -1
+_IPC_CREATE = 0o1600
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,8 @@ def write_environment(at: Targets) -> None:
 
 
 def share_system_v_memory(at: Targets) -> None:
-    call("shmget", 0x5EED, 4096, 0o1600)
+    segment = call("shmget", 0, 4096, _IPC_CREATE)
+    call("shmctl", segment, 0, 0)
 
 
 def open_io_uring(at: Targets) -> None:
