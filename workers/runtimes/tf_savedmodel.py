@@ -59,8 +59,8 @@ class SavedModelSession:
         self._model = tf.saved_model.load(str(model_folder(path)))
         self.signature = choose_signature(self._model.signatures)
         self._call = self._model.signatures[self.signature]
-        self.inputs = tuple(_spec(name, spec) for name, spec in self._call.structured_input_signature[1].items())
-        self.outputs = tuple(_spec(name, spec) for name, spec in self._call.structured_outputs.items())
+        self.inputs = _specs(self._call.structured_input_signature[1])
+        self.outputs = _specs(self._call.structured_outputs)
         self.parameters = sum(int(variable.shape.num_elements() or 0) for variable in self._call.variables)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -68,6 +68,11 @@ class SavedModelSession:
 
         results = self._call(**{name: tf.constant(array) for name, array in feeds.items()})
         return {spec.name: results[spec.name].numpy() for spec in self.outputs}
+
+
+def _specs(tensors: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """Order by name: the signature is a mapping whose order differs from one loading to the next."""
+    return tuple(_spec(name, tensors[name]) for name in sorted(tensors))
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

@@ -22,7 +22,7 @@ from workers.stages.wording import plain
 
 EDGE_TPU = "edgetpu-custom-op"
 RESAVE = "Convert the model again and check that the copy is complete."
-_UNRESOLVED = re.compile(r"unresolved custom op: ([\w:.\-]+)")
+_UNRESOLVED = re.compile(r"unresolved custom op: (?P<custom>[\w:.\-]+)|\((?P<flex>Flex\w+)\) failed to prepare")
 _MAGIC, _MAGIC_AT = b"TFL3", 4
 
 
@@ -72,15 +72,16 @@ def _open(entry: Path) -> LiteRtSession:
 
 def _refusal(entry: Path, message: str) -> Exception:
     found = _UNRESOLVED.search(message)
-    if found and found[1] == EDGE_TPU:
+    operator = (found["custom"] or found["flex"]) if found else None
+    if operator == EDGE_TPU:
         return Incompatible(
             f"{entry.name} is already compiled for the Edge TPU.", remedy="Submit the model before compilation."
         )
-    if found:
+    if operator:
         return CustomOperator(
-            f"{entry.name} uses operator {found[1]}, which LiteRT does not have.",
+            f"{entry.name} uses operator {operator}, which LiteRT does not have.",
             remedy="Convert the model with built-in operators only (no Select TF ops).",
-            operator=found[1],
+            operator=operator,
             domain="tflite",
         )
     return CorruptModel(f"LiteRT does not open {entry.name}: {plain(message, limit=500)}", remedy=RESAVE)
