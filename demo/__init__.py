@@ -1,0 +1,1 @@
+"""The demo: three real models of three kinds, through the whole farm."""
