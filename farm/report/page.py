@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from statistics import median
 from typing import Any
 
 from jinja2 import BaseLoader, Environment, PackageLoader
@@ -59,8 +60,8 @@ def _shown(value: Any) -> Any:
 def _process_times(result: Result) -> list[str]:
     """Give each process's median, so that a reader sees how well they agree."""
     summary = result.execution_summary
-    samples = [sorted(times) for times in summary.all_inference_times if times] if summary else []
-    return [text.milliseconds(times[len(times) // 2]) for times in samples]
+    samples = [times for times in summary.all_inference_times if times] if summary else []
+    return [text.milliseconds(median(times)) for times in samples]
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
