@@ -1,0 +1,26 @@
+"""The pinned reference model: the same small convolutional network for every runtime.
+
+It is measured alternately with each artifact, so that a host whose speed drifts is noticed. make.py wrote the files;
+they stay as they are, since every earlier measurement refers to them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farm.domain.facts import Format
+from workers.runtimes import load_runtimes
+
+FILES = {Format.ONNX: "reference.onnx", Format.TFLITE: "reference.tflite"}
+
+
+def reference_model(runtime: str) -> Path:
+    """Return the file that a runtime executes.
+
+    Raises:
+        LookupError: no such runtime, or none of its formats is here.
+    """
+    for accepted in load_runtimes()[runtime].accepts:
+        if accepted in FILES:
+            return Path(__file__).with_name(FILES[accepted])
+    raise LookupError(f"there is no reference model for runtime {runtime}")
