@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from farm.domain.artifact import Binding, Contract
 from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken
 from farm.domain.facts import TensorSpec
+from farm.domain.inputs import UNKNOWN_DTYPE
 from farm.domain.recipe import RECIPES
 from workers.runtimes import Session
 from workers.runtimes.binding import dequantize, to_artifact
@@ -203,8 +204,8 @@ def _bind_outputs(
         if db == float("-inf"):
             return None
         left.remove(chosen)
-        shape = tuple(answers[chosen.name].shape)
-        bindings.append(Binding(spec.with_shape(tuple(expected[spec.name].shape)), chosen.with_shape(shape), order))
+        seen = replace(spec, shape=tuple(expected[spec.name].shape), dtype=expected[spec.name].dtype.name)
+        bindings.append(Binding(seen, chosen.with_shape(tuple(answers[chosen.name].shape)), order))
         worst = min(worst, db)
     return tuple(bindings), worst
 
@@ -228,18 +229,18 @@ def _chain(first: tuple[Binding, ...], second: tuple[Binding, ...]) -> tuple[Bin
     for binding in first:
         nxt = by_model[binding.artifact.name]
         order = _chain_orders(binding.transpose, nxt.transpose)
-        chained.append(Binding(_sized(binding.source, nxt, order), nxt.artifact, order))
+        chained.append(Binding(_completed(binding, nxt.source), nxt.artifact, order))
     return tuple(chained)
 
 
-def _sized(source: TensorSpec, last: Binding, order: tuple[int, ...] | None) -> TensorSpec:
-    """Fix a source's open axes by the artifact's."""
-    if source.shape is not None and not source.open_axes:
-        return source
-    shape = last.artifact.static_shape
-    if order is None:
-        return source.with_shape(shape)
-    return source.with_shape(tuple(shape[order.index(axis)] for axis in range(len(order))))
+def _completed(binding: Binding, seen: TensorSpec) -> TensorSpec:
+    """Fill in what the source's file left open from what the model's tensor turned out to be."""
+    source = binding.source
+    if source.shape is None or source.open_axes:
+        order, shape = binding.transpose, seen.static_shape
+        back = shape if order is None else tuple(shape[order.index(axis)] for axis in range(len(order)))
+        source = source.with_shape(back)
+    return replace(source, dtype=seen.dtype) if source.dtype == UNKNOWN_DTYPE else source
 
 
 def _chain_orders(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -52,3 +52,22 @@ def fix_axes(model: onnx.ModelProto, input_specs: tuple[TensorSpec, ...]) -> Non
         for size in shapes[value.name]:
             shape.dim.add().dim_value = size
     del model.graph.value_info[:]
+
+
+def fold_constants(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
+    """Let ONNX Runtime fold what is constant once every axis is fixed; only standard operators come out.
+
+    `work` is a folder for the file that ONNX Runtime writes.
+    """
+    import onnx
+    import onnxruntime
+
+    path = work / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    folded = onnx.load(path)
+    path.unlink()
+    return folded
