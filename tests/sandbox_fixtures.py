@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -157,22 +158,25 @@ def nothing_left() -> Iterator[None]:
     """Assert that no process below this one outlives the block by more than a moment."""
     before = processes.descendants(os.getpid())
     yield
-    new = [pid for pid in processes.descendants(os.getpid()) if pid not in before]
-    wait_for_death(new)
-    assert [_command(pid) for pid in new if _lives(pid)] == []
+    assert survivors([pid for pid in processes.descendants(os.getpid()) if pid not in before]) == []
+
+
+def survivors(pids: list[int]) -> list[str]:
+    """Return the commands of processes that still live after a moment."""
+    wait_for_death(pids)
+    return [_command(pid) for pid in pids if _lives(pid)]
 
 
 def wait_for_death(pids: list[int]) -> None:
-    poll = select.poll()
+    """Return when all have ended, or after GONE_WITHIN_S."""
+    deadline = time.monotonic() + GONE_WITHIN_S
     for pid in pids:
         try:
-            poll.register(os.pidfd_open(pid), select.POLLIN)
+            opened = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-    for _ in pids:
-        for descriptor, _ in poll.poll(GONE_WITHIN_S * 1000):
-            poll.unregister(descriptor)
-            os.close(descriptor)
+        select.select([opened], [], [], max(0.0, deadline - time.monotonic()))
+        os.close(opened)
 
 
 def _lives(pid: int) -> bool:

@@ -159,13 +159,11 @@ class _Run:
         return Observed("cancelled", detail="the supervisor did not answer and was killed") if cancelled else lost
 
     def _next(self) -> Observed | None:
-        """Wait a moment for the next message."""
+        """Wait a moment for the next message; a reset says only that our own went unread, and what was sent is kept."""
         try:
             return self._heard(self._channel.recv(MESSAGE_BYTES))
-        except TimeoutError:
+        except (TimeoutError, ConnectionResetError):
             return None
-        except ConnectionResetError:
-            return self._lost()
 
     def _heard(self, message: bytes) -> Observed | None:
         if not message:

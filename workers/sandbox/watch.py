@@ -69,6 +69,7 @@ class Watch:
         if self._sources.ready in ready:
             observed = self._child_spoke()
         if observed is None and self._sources.channel in ready:
+            os.read(self._sources.channel, 64)
             observed = Observed("cancelled")
         if observed is None and self._sources.orphaned in ready:
             observed = setup_failed("the zygote died")

@@ -1,0 +1,163 @@
+"""Who ends with whom: cancelling, killed zygotes, killed workers, closing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.sandbox import Level, processes
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from sandbox_fixtures import FIFO, Bench, Running, adopt_orphans, bench, nothing_left, survivors
+
+MODES = {
+    "fork": {"entry": "announce_and_spin"},
+    "fresh": {"entry": "announce_and_spin", "fresh": True},
+    "spawns": {"entry": "announce_and_leave_family", "spawns": True},
+}
+
+
+@pytest.fixture(scope="module", params=[Level.FULL, Level.PARTIAL])
+def at(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    adopt_orphans()
+    with bench(request.param) as made:
+        yield made
+
+
+@pytest.fixture(params=list(MODES))
+def running(request: pytest.FixtureRequest, at: Bench) -> Running:
+    at.sandbox.warm(at.environment)
+    return Running(at, **MODES[request.param])
+
+
+def test_cancelling_ends_the_whole_tree_well_under_2_s(at: Bench, running: Running) -> None:
+    family = [pid for zygote in at.sandbox.zygote_pids() for pid in processes.descendants(zygote)]
+    asked = time.monotonic()
+
+    running.cancel.set()
+    ending = running.join()
+
+    assert (ending.end, survivors(family)) == ("cancelled", [])
+    assert time.monotonic() - asked < 1
+    assert len(family) >= 3
+
+
+def test_a_killed_zygote_ends_its_runs_and_is_replaced(at: Bench, running: Running) -> None:
+    (zygote,) = at.sandbox.zygote_pids()
+    family = processes.descendants(zygote)
+
+    os.kill(zygote, signal.SIGKILL)
+    ending = running.join()
+
+    assert survivors(family) == []
+    assert (ending.end, "zygote" in (ending.detail or "")) == ("setup", True)
+    assert at.run("exit_with_7")[0].exit_code == 7
+    assert at.sandbox.zygote_pids() != (zygote,)
+
+
+def test_a_killed_supervisor_leaves_nothing_either(at: Bench, running: Running) -> None:
+    (zygote,) = at.sandbox.zygote_pids()
+    (supervisor, *family) = processes.descendants(zygote)
+
+    os.kill(supervisor, signal.SIGKILL)
+    ending = running.join()
+
+    assert survivors(family) == []
+    assert (ending.end, "run it again" in (ending.detail or "")) == ("setup", True)
+    assert at.run("exit_with_7")[0].exit_code == 7
+
+
+def test_a_stopped_supervisor_does_not_hold_up_cancelling(at: Bench, running: Running) -> None:
+    (zygote,) = at.sandbox.zygote_pids()
+    (supervisor, *family) = processes.descendants(zygote)
+    asked = time.monotonic()
+
+    os.kill(supervisor, signal.SIGSTOP)
+    running.cancel.set()
+    ending = running.join()
+
+    assert (ending.end, survivors(family)) == ("cancelled", [])
+    assert time.monotonic() - asked < 2
+
+
+WORKER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from sandbox_fixtures import bench
+from workers.sandbox import Level
+with bench(Level({level!r})) as at:
+    at.sandbox.run(at.call({entry!r}, Path({work!r}), fresh={fresh}, spawns={spawns}))
+"""
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_a_killed_worker_takes_everything_along(at: Bench, mode: str) -> None:
+    work = at.work()
+    os.mkfifo(work / FIFO)
+    settings = {"fresh": mode == "fresh", "spawns": mode == "spawns", "entry": MODES[mode]["entry"]}
+    tests = str(Path(__file__).parents[1])
+    program = WORKER.format(tests=tests, level=at.sandbox.level.value, work=str(work), **settings)
+
+    with nothing_left():
+        worker = subprocess.Popen([sys.executable, "-c", program], cwd=Path(tests).parent)
+        assert (work / FIFO).read_text() == "started"
+        assert len(processes.descendants(worker.pid)) >= 4
+        worker.kill()
+        worker.wait()
+
+
+def test_closing_ends_zygotes_and_runs() -> None:
+    adopt_orphans()
+    with nothing_left(), bench(Level.FULL) as at:
+        running = Running(at, "announce_and_spin")
+        at.sandbox.close()
+
+        assert running.join().end == "setup"
+        assert at.sandbox.zygote_pids() == ()
+        assert at.run("exit_with_7")[0].end == "setup"
+
+
+def test_runs_of_several_threads_share_the_slots(at: Bench) -> None:
+    endings = []
+
+    def run() -> None:
+        endings.append(at.run("exit_with_7")[0].exit_code)
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert endings == [7] * 8
+
+
+def test_a_run_that_waits_for_a_slot_can_be_cancelled(at: Bench) -> None:
+    occupying = [Running(at, "announce_and_spin") for _ in range(2)]
+    cancel = threading.Event()
+    cancel.set()
+
+    ending = at.sandbox.run(at.call("exit_with_7", at.work()), cancel=cancel)
+
+    assert (ending.end, ending.start_ms) == ("cancelled", None)
+    for run in occupying:
+        run.cancel.set()
+        run.join()
+
+
+def test_a_warm_run_starts_fast(at: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    at.sandbox.warm(at.environment)
+    starts = sorted(at.run("exit_with_7")[0].start_ms or 0.0 for _ in range(9))
+
+    with capsys.disabled():
+        print(f"\nwarm start at level {at.sandbox.level}: median {starts[4]:.1f} ms, longest {starts[-1]:.1f} ms")
+    assert 0 < starts[4] < 1000
