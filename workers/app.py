@@ -31,6 +31,8 @@ from workers.tasks import register
 
 log = structlog.get_logger()
 CODE_ROOT = Path(__file__).parent.parent
+TRAVERSABLE = 0o711
+"""The sandbox's users pass through the worker's folders to what they are given; they can't list them."""
 
 
 def serve(profile: str) -> None:
@@ -50,7 +52,10 @@ def serve(profile: str) -> None:
 
 
 def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure: bool, held: ExitStack) -> None:
-    config.work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    os.umask(0o022)
+    for folder in (config.work_dir, config.cache_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(TRAVERSABLE)
     sandbox = held.enter_context(
         Sandbox(
             folder=config.work_dir.resolve() / "sandbox",
