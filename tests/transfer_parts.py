@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,15 +67,25 @@ class StoreTickets:
         self.store.promote(upload, self.file)
 
 
+class ByParts(StoreTickets):
+    """Asks for parts from the start, as after a PUT that broke."""
+
+    def declare(self, request: UploadRequest) -> UploadTicket:
+        return super().declare(request.model_copy(update={"broken_put": True}))
+
+
 @dataclass
 class CuttingProxy:
-    """Forwards TCP, and cuts each of the first connections after so many bytes in one direction."""
+    """Forwards TCP, and cuts (or holds up) each of the first connections after so many bytes in one direction."""
 
     target_port: int
     cuts_down: list[int] = field(default_factory=list)
     cuts_up: list[int] = field(default_factory=list)
+    stalls: bool = False
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
+    stalled: threading.Event = field(default_factory=threading.Event)
     connections: int = 0
+    received_bytes: int = 0
 
     @property
     def port(self) -> int:
@@ -91,24 +102,31 @@ class CuttingProxy:
                 for pair, limit in (((far, near), down), ((near, far), up)):
                     threading.Thread(target=self._pump, args=(*pair, limit), daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
         passed = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 data = data if limit is None else data[: limit - passed]
                 sink.sendall(data)
                 passed += len(data)
+                self.received_bytes += len(data)
                 if limit is not None and passed >= limit:
+                    if self.stalls:
+                        self.stalled.set()
+                        return
                     break
         for end in (source, sink):
             with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 end.shutdown(socket.SHUT_RDWR)
+                end.close()
 
 
 @contextlib.contextmanager
-def cutting_proxy(target_port: int, **cuts: list[int]) -> Iterator[CuttingProxy]:
-    proxy = CuttingProxy(target_port, **cuts)
+def cutting_proxy(
+    target_port: int, *, cuts_down: Sequence[int] = (), cuts_up: Sequence[int] = (), stalls: bool = False
+) -> Iterator[CuttingProxy]:
+    proxy = CuttingProxy(target_port, list(cuts_down), list(cuts_up), stalls)
     threading.Thread(target=proxy.serve, daemon=True).start()
     try:
         yield proxy

@@ -18,7 +18,7 @@ T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many bytes of the file are through so far; fewer than before when a part starts again."""
 
-_TIMEOUT = httpx.Timeout(connect=5.0, read=120.0, write=60.0, pool=None)
+_CONNECT_TIMEOUT_S = 5.0
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 _URLS_TRIED = 3
@@ -41,7 +41,9 @@ class Link:
 
 @contextmanager
 def open_link(*, budget_s: float = 60.0, connections: int = 4) -> Iterator[Link]:
-    with httpx.Client(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None)) as client:
+    """Open a pool; a silent connection is given up in time for at least two more tries within the budget."""
+    timeout = httpx.Timeout(budget_s / 3, connect=min(budget_s / 3, _CONNECT_TIMEOUT_S), pool=None)
+    with httpx.Client(timeout=timeout, limits=httpx.Limits(max_connections=None)) as client:
         yield Link(client, budget_s, connections)
 
 

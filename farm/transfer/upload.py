@@ -70,6 +70,7 @@ class _Sending:
     patience: Patience = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     sent_bytes: int = 0
+    most_sent_bytes: int = 0
     broken_put: bool = False
 
     def __post_init__(self) -> None:
@@ -101,6 +102,7 @@ class _Sending:
     def _send_parts(self, ticket: UploadTicket) -> None:
         upload_id, extents = _given(ticket.upload), _extents(self.file.size_bytes, _given(ticket.part_size_bytes))
         done = {part.number for part in ticket.done_parts}
+        self.most_sent_bytes = 0
         self._count(sum(size_bytes for number, _, size_bytes in extents if number in done))
         self._in_parallel([partial(self._send, upload_id, *extent) for extent in extents if extent[0] not in done])
         self.patience.retry(lambda: self.tickets.complete(upload_id))
@@ -123,6 +125,7 @@ class _Sending:
         request = PartRequest(number=number, sha256_base64=checksum, size_bytes=size_bytes)
         part = self.patience.retry(lambda: self._send_part(upload_id, request, first))
         self.patience.retry(lambda: self.tickets.record(upload_id, part))
+        self.patience.moved()
 
     def _send_part(self, upload_id: str, request: PartRequest, first: int) -> Part:
         (ticket,) = self.tickets.parts(upload_id, [request])
@@ -156,7 +159,8 @@ class _Sending:
     def _count(self, more_bytes: int) -> None:
         with self.lock:
             self.sent_bytes += more_bytes
-            if more_bytes > 0:
+            if self.sent_bytes > self.most_sent_bytes:
+                self.most_sent_bytes = self.sent_bytes
                 self.patience.moved()
             if self.on_progress is not None:
                 self.on_progress(self.sent_bytes)
