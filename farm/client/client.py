@@ -72,7 +72,7 @@ class Client:
     def submit(
         self,
         models: ModelPath | Model | Sequence[ModelPath | Model],
-        targets: Sequence[str],
+        targets: str | Sequence[str],
         *,
         runtimes: Sequence[str] | None = None,
         recipes: Sequence[str] | None = None,
@@ -185,7 +185,7 @@ class Client:
         answer: dict[str, Any] = self.connection.get("/v1/health")
         return answer
 
-    def resolve_targets(self, targets: Sequence[str]) -> list[str]:
+    def resolve_targets(self, targets: str | Sequence[str]) -> list[str]:
         """Replace "auto" by the profile of the live host on this machine.
 
         Raises:

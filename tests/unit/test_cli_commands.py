@@ -1,0 +1,409 @@
+"""The command line against a scripted farm: what it sends, prints and exits with."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farm.cli.main import run
+from farm.report.schema import violations
+from tests import report_samples as samples
+from tests.farm_double import TOKEN, FarmDouble, event, farm_double, host, job_view, problem, target
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Farm = Callable[..., Ran]
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FarmDouble]:
+    with farm_double() as made:
+        monkeypatch.setenv("FARM_URL", made.url)
+        monkeypatch.setenv("FARM_TOKEN", TOKEN)
+        monkeypatch.chdir(tmp_path)
+        yield made
+
+
+@pytest.fixture
+def farm(capsys: pytest.CaptureFixture[str]) -> Farm:
+    def call(*arguments: str) -> Ran:
+        code = run(arguments)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+def accepts_jobs(double: FarmDouble, report: dict[str, Any]) -> None:
+    """Let the farm take a job that ends at once with `report`."""
+    double.answers["POST /v1/jobs"] = (201, job_view(state="inspecting"))
+    double.answers["GET /v1/jobs/j-1"] = (200, job_view(state=report["state"]))
+    double.answers["GET /v1/jobs/j-1/report"] = (200, report)
+
+
+def model_file(folder: Path, name: str = "digits.onnx", content: bytes = b"model bytes") -> str:
+    (folder / name).write_bytes(content)
+    return str(folder / name)
+
+
+def test_submit_uploads_and_prints_the_job(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+
+    ran = farm("submit", model_file(tmp_path), "--target", "x86-64-v3", "--label", "team=vision", "--json")
+
+    assert (ran.code, ran.json) == (0, {"job": "j-1"})
+    (request,) = double.requests("POST /v1/jobs")
+    (sent,) = request["models"][0]["artifact"]["files"]
+    assert double.store[sent["sha256"]] == b"model bytes"
+    assert (request["targets"], request["labels"], request["recipes"]) == (["x86-64-v3"], {"team": "vision"}, None)
+    assert double.headers("POST /v1/jobs")[0]["Idempotency-Key"]
+
+
+def test_nothing_is_uploaded_twice(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    model = model_file(tmp_path)
+
+    farm("submit", model, "-t", "x86-64-v3")
+    farm("submit", model, "-t", "x86-64-v3")
+
+    assert len(double.requests("PUT /store/")) == 1
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [
+        (samples.report(samples.result()), 0),
+        (samples.report(samples.invalid_result()), 0),
+        (samples.report(samples.result(), samples.failed_result(), state="partial"), 1),
+        (samples.report(samples.failed_result(), state="failed"), 1),
+        (samples.refused_report(), 2),
+        (samples.report(state="cancelled"), 4),
+        (samples.report(samples.result(), answer={"winner": None, "pareto": [], "losers": []}), 1),
+    ],
+)
+def test_wait_prints_the_report_and_exits_as_the_job_ended(
+    double: FarmDouble, farm: Farm, tmp_path: Path, report: dict[str, Any], code: int
+) -> None:
+    accepts_jobs(double, report)
+
+    ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--wait", "--json")
+
+    assert (ran.code, ran.json) == (code, report)
+
+
+def test_a_winner_counts_although_other_candidates_failed(double: FarmDouble, farm: Farm) -> None:
+    winner = {"model": "digits", "target": "x86-64-v3", "target_runtime": "onnxruntime", "recipe": "float32"}
+    answer = {"winner": winner, "pareto": [winner], "losers": [], "nearest_miss": None}
+    report = samples.report(samples.result(), samples.failed_result(), state="partial", answer=answer)
+    accepts_jobs(double, report)
+
+    ran = farm("report", "j-1")
+
+    assert ran.code == 0
+    assert "Answer: digits, onnxruntime float32" in ran.out
+
+
+def test_watch_survives_a_restarting_api(double: FarmDouble, farm: Farm) -> None:
+    # Given a stream that breaks after one event, then a proxy's 503, then a stream that tells the end.
+    double.streams = [[event(1, "step", {"state": "running"})], [event(2, "job", {"state": "succeeded"})]]
+    views: Iterator[Any] = iter([job_view(), job_view(), (503, {}), job_view()])
+    done = job_view(state="succeeded")
+    double.answers["GET /v1/jobs/j-1"] = lambda _: _answer(next(views, done))
+    double.answers["GET /v1/jobs/j-1/report"] = (200, samples.report(samples.result()))
+
+    ran = farm("watch", "j-1", "--json")
+
+    assert (ran.code, ran.json["state"]) == (0, "succeeded")
+    assert double.headers("GET /v1/jobs/j-1/events")[1]["Last-Event-ID"] == "1"
+
+
+def _answer(view: Any) -> tuple[int, Any]:
+    return view if isinstance(view, tuple) else (200, view)
+
+
+def test_ctrl_c_detaches_and_says_how_to_resume(
+    double: FarmDouble, farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.answers["GET /v1/jobs/j-1"] = (200, job_view())
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("farm.client.job.Job.wait", interrupt)
+
+    ran = farm("watch", "j-1")
+
+    assert ran.code == 130
+    assert "farm watch j-1" in ran.err
+
+
+def test_refusals_show_every_reason(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.refused_report())
+
+    ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v33", "--wait")
+
+    assert ran.code == 2
+    for part in ("unknown-name", "did you mean x86-64-v3", "open-axis", "det: ", "Who must act: submitter", "SIZE"):
+        assert part in ran.err
+
+
+def test_problems_of_the_api_show_code_remedy_and_actor(double: FarmDouble, farm: Farm) -> None:
+    double.answers["GET /v1/jobs/j-9"] = problem(404, "not-found", "There is no job j-9.", remedy="See `farm jobs`.")
+
+    ran = farm("status", "j-9", "--json")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "[not-found] There is no job j-9." in ran.err
+    assert "What to do: See `farm jobs`." in ran.err
+
+
+def test_a_wrong_token_is_said(double: FarmDouble, farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_TOKEN", "other")
+
+    ran = farm("jobs")
+
+    assert ran.code == 2
+    assert "[unauthorized]" in ran.err
+
+
+def test_no_farm_at_all(farm: Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FARM_URL", raising=False)
+    monkeypatch.delenv("FARM_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    ran = farm("jobs", "--json")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "farm up" in ran.err
+
+
+def test_a_farm_that_does_not_listen(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FARM_URL", "http://127.0.0.1:9")
+
+    ran = farm("targets")
+
+    assert ran.code == 3
+    assert "http://127.0.0.1:9" in ran.err
+
+
+def test_the_running_stack_is_found_from_a_folder_below(
+    double: FarmDouble, farm: Farm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FARM_URL")
+    monkeypatch.delenv("FARM_TOKEN")
+    (tmp_path / ".farm").mkdir()
+    (tmp_path / ".farm/stack.json").write_text(json.dumps({"api": double.url, "token": TOKEN}))
+    (tmp_path / "deep/er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep/er")
+    double.answers["GET /v1/targets"] = (200, [target("x86-64-v3", "bench-1")])
+
+    ran = farm("targets")
+
+    assert ran.code == 0
+    assert "x86-64-v3" in ran.out
+
+
+def test_target_auto_is_the_profile_of_this_machine(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    others = [host("far", "raspberry-pi-5"), host("gone", "coral-usb", live=False)]
+    double.answers["GET /v1/hosts"] = (200, [*others, host(platform.node(), "x86-64-v3")])
+
+    farm("submit", model_file(tmp_path), "--target", "auto")
+
+    assert double.requests("POST /v1/jobs")[0]["targets"] == ["x86-64-v3"]
+
+
+def test_target_auto_without_a_host_here(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    double.answers["GET /v1/hosts"] = (200, [host(platform.node(), live=False)])
+
+    ran = farm("submit", model_file(tmp_path), "--target", "auto")
+
+    assert ran.code == 2
+    assert "[no-live-host]" in ran.err
+    assert not double.requests("PUT /store/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "No model was given"),
+        (("m.onnx",), "No target was given"),
+        (("missing.onnx", "-t", "x"), "'missing.onnx' does not exist"),
+        (("m.onnx", "-t", "x", "--input", "x:float31[1]"), "float31"),
+        (("m.onnx", "-t", "x", "--input", "nonsense"), "NAME:DTYPE[D,D,…]"),
+        (("m.onnx", "-t", "x", "--calibration", "no.npz"), "'no.npz' does not exist"),
+        (("m.onnx", "-t", "x", "--max-measurement-age", "24 hours"), "'24 hours'"),
+        (("m.onnx", "-t", "x", "--label", "team"), "KEY=VALUE"),
+        (("-f", "no.toml", "-t", "x"), "'no.toml' does not exist"),
+    ],
+)
+def test_usage_errors_name_the_value_and_exit_2(
+    double: FarmDouble, farm: Farm, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    model_file(tmp_path, "m.onnx")
+
+    ran = farm("submit", *arguments)
+
+    assert ran.code == 2
+    assert said in ran.err
+    assert not double.requests("POST /v1/jobs")
+
+
+def test_several_mistakes_are_said_at_once(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    ran = farm("submit", "a.onnx", "b.onnx", "-t", "x86-64-v3")
+
+    assert ran.code == 2
+    assert "'a.onnx'" in ran.err
+    assert "'b.onnx'" in ran.err
+
+
+def test_input_names_may_hold_colons_and_slashes(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+
+    farm("submit", model_file(tmp_path), "-t", "x", "--input", "serving/x:0:float32[1, 3,8]")
+
+    assert double.requests("POST /v1/jobs")[0]["models"][0]["inputs"] == ["serving/x:0:float32[1,3,8]"]
+
+
+def test_unknown_commands_and_options_exit_2(farm: Farm) -> None:
+    assert farm("sumbit").code == 2
+    assert "submit" in farm("sumbit").err
+    assert farm("jobs", "--colour").code == 2
+
+
+def test_status_json_is_the_report_without_results(double: FarmDouble, farm: Farm) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+
+    ran = farm("status", "j-1", "--json")
+
+    assert "results" not in ran.json
+    assert violations(ran.json | {"results": []}) == []
+    assert ran.json["progress"]["steps_total"] == 3
+
+
+def test_hostile_names_reach_the_terminal_as_text(double: FarmDouble, farm: Farm) -> None:
+    accepts_jobs(double, samples.full_report())
+    double.answers["GET /v1/jobs"] = (200, [job_view(name=samples.HOSTILE)])
+
+    for command in (("report", "j-1"), ("jobs",)):
+        ran = farm(*command)
+        assert "\x1b" not in ran.out + ran.err
+        assert "\u202e" not in ran.out + ran.err
+        assert "evil</a>" in ran.out
+    assert "\\x1b[31m\\u202e../" in farm("jobs", "--json").out.replace("\\u001b", "\\x1b").replace("\u202e", "\\u202e")
+
+
+def test_report_html_writes_a_page(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.full_report())
+
+    ran = farm("report", "j-1", "--html", str(tmp_path / "report.html"))
+
+    assert ran.code == 0
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_report_html_into_a_missing_folder(double: FarmDouble, farm: Farm) -> None:
+    accepts_jobs(double, samples.full_report())
+
+    ran = farm("report", "j-1", "--html", "no/where/report.html")
+
+    assert ran.code == 2
+    assert "no/where/report.html" in ran.err
+
+
+def test_cancel_and_retry(double: FarmDouble, farm: Farm) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    double.answers["POST /v1/jobs/j-1/cancel"] = (200, job_view(state="cancelled"))
+    double.answers["POST /v1/jobs/j-1/retry"] = (201, job_view("j-2", retry_of="j-1"))
+
+    assert "cancelled" in farm("cancel", "j-1").out
+    assert farm("retry", "j-1", "--json").json == {"job": "j-2", "retry_of": "j-1"}
+
+
+def test_logs_show_what_tools_said(double: FarmDouble, capsys: pytest.CaptureFixture[str]) -> None:
+    double.answers["GET /v1/jobs/j-1"] = (200, job_view())
+    log = double.put(b"\x1b[31mTraceback is allowed here\x1b[0m\nsecond line\n", "log")
+    shared = {"step": "s-1", "stage": "onnx-to-tflite", "attempt": 1, "host": "bench-1", "state": "failed"}
+    double.answers["GET /v1/jobs/j-1/logs"] = (
+        200,
+        [{**shared, "url": log["url"]}, {**shared, "step": "s-2", "url": None}],
+    )
+
+    code, printed = run(["logs", "j-1", "--step", "s-1"]), capsys.readouterr().out
+
+    assert code == 0
+    assert "== onnx-to-tflite (s-1), attempt 1 on bench-1: failed" in printed
+    assert "\\x1b[31mTraceback is allowed here\\x1b[0m\nsecond line" in printed
+    assert "s-2" not in printed
+
+
+def test_inspect_prints_facts(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    facts = {
+        "format": "onnx",
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 1, 8, 8], "scale": None, "zero_point": None}],
+        "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 10], "scale": None, "zero_point": None}],
+        "operators": {"Conv": 2, "Relu": 2, "Gemm": 1},
+        "parameters": 54_000,
+        "opset": 20,
+    }
+    view = {"model": "m-1", "digest": "d", "state": "inspecting", "facts": None, "failure": None}
+    double.answers["POST /v1/models"] = (201, view)
+    double.answers["GET /v1/models/m-1"] = (200, view | {"state": "inspected", "facts": facts})
+
+    ran = farm("inspect", model_file(tmp_path))
+
+    assert ran.code == 0
+    for part in ("onnx", "x:float32[batch,1,8,8]", "54,000", "2 Conv, 2 Relu, 1 Gemm"):
+        assert part in ran.out
+
+
+def test_inspect_of_a_broken_model(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    failure = problem(422, "corrupt-model", "digits.onnx ends after 11 bytes.")[1]
+    failure = {key: failure[key] for key in ("code", "message", "who_must_act", "retryable")}
+    view = {"model": "m-1", "digest": "d", "state": "failed", "facts": None, "failure": failure}
+    double.answers["POST /v1/models"] = (201, view)
+
+    ran = farm("inspect", model_file(tmp_path))
+
+    assert ran.code == 2
+    assert "[corrupt-model] digits.onnx ends after 11 bytes." in ran.err
+
+
+def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
+    route = {
+        "stage": "onnx-to-tflite",
+        "kind": "convert",
+        "source": "onnx",
+        "target": "tflite",
+        "recipe": None,
+        "environment": "builder",
+        "tools": {"onnx2tf": "2.6.9"},
+        "available": False,
+        "why_not": "Python 3.12 is missing",
+    }
+    double.answers["GET /v1/hosts"] = (200, [host("bench-1", emulated=None)])
+    double.answers["GET /v1/routes"] = (200, [route])
+    double.answers["GET /v1/jobs"] = (200, [])
+
+    assert "bench-1" in farm("hosts").out
+    assert "no: Python 3.12 is missing" in farm("routes", "--from", "onnx").out
+    assert double.asked[-1][0] == "GET /v1/routes?source=onnx"
+    assert farm("routes", "--json").json == [route]
+    assert "No such job yet" in farm("jobs").err
