@@ -26,12 +26,13 @@ from farm.domain.errors import (
 )
 
 BY_CLASS: dict[type[Exception], type[FarmError]] = {
+    httpx.HTTPError: FarmBug,
+    httpx.RequestError: FarmBug,
     httpx.TransportError: TransferFailed,
     httpx.UnsupportedProtocol: ConfigurationError,
     httpx.DecodingError: TransferFailed,
     httpx.TooManyRedirects: ConfigurationError,
     httpx.InvalidURL: ConfigurationError,
-    httpx.HTTPStatusError: FarmBug,
     httpx.CookieConflict: FarmBug,
     httpx.StreamError: FarmBug,
 }

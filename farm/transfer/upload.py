@@ -100,7 +100,7 @@ class _Sending:
         self._put(_given(ticket.url), ticket.headers, first=0, size_bytes=self.file.size_bytes)
 
     def _send_parts(self, ticket: UploadTicket) -> None:
-        upload_id, extents = _given(ticket.upload), _extents(self.file.size_bytes, _given(ticket.part_size_bytes))
+        upload_id, extents = _given(ticket.upload), extents_of(self.file.size_bytes, _given(ticket.part_size_bytes))
         done = {part.number for part in ticket.done_parts}
         self.most_sent_bytes = 0
         self._count(sum(size_bytes for number, _, size_bytes in extents if number in done))
@@ -187,7 +187,7 @@ class _Body:
             self.sending._count(len(block))
 
 
-def _extents(size_bytes: int, part_bytes: int) -> list[tuple[int, int, int]]:
+def extents_of(size_bytes: int, part_bytes: int) -> list[tuple[int, int, int]]:
     """Cut a size into parts: (number, first byte, bytes)."""
     firsts = range(0, max(size_bytes, 1), part_bytes)
     return [(number, first, min(part_bytes, size_bytes - first)) for number, first in enumerate(firsts, start=1)]
