@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import FrameType
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from sqlalchemy.orm import Session
 
 from farm import __version__
-from farm.api import hosts, info, jobs, models, problems, uploads, web
+from farm.api import hosts, info, jobs, models, problems, uploads
 from farm.api.context import Context
 from farm.api.notices import Notices
+from farm.api.views import ApiViews
 from farm.ledger import Ledger
 from farm.ledger.access import add_token
 from farm.settings import Settings, settings
@@ -23,17 +25,19 @@ from farm.store import Store
 log = structlog.get_logger()
 
 
-def create_app(config: Settings) -> FastAPI:
-    """Build the API on a migrated ledger."""
+Pages = Callable[[ApiViews], APIRouter]
+
+
+def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
+    """Build the API on a migrated ledger; `pages` makes the web pages from its views."""
     url = config.database_url.get_secret_value()
+    parts = Context(config, Ledger(url, application="farm-api"), Store(config), Notices(url))
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        ledger = Ledger(url)
-        async with Notices(url).listening() as notices:
-            app.state.context = Context(config, ledger, Store(config), notices)
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        async with parts.notices.listening():
             yield
-        ledger.close()
+        parts.ledger.close()
 
     app = FastAPI(
         title="Edge model farm",
@@ -43,16 +47,18 @@ def create_app(config: Settings) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
+    app.state.context = parts
     problems.install(app)
     for module in (info, uploads, models, jobs, hosts):
         app.include_router(module.router, prefix="/v1")
-    web.mount(app)
+    if pages is not None:
+        app.include_router(pages(ApiViews(parts)))
     return app
 
 
 def prepare(config: Settings) -> None:
     """Migrate the ledger and store the tokens that the environment brings."""
-    ledger = Ledger(config.database_url.get_secret_value(), pool_size=1)
+    ledger = Ledger(config.database_url.get_secret_value(), application="farm-migration", pool_size=1)
     ledger.migrate()
 
     def add(session: Session) -> None:
@@ -64,21 +70,28 @@ def prepare(config: Settings) -> None:
     ledger.close()
 
 
-def main() -> None:
+def main(pages: Pages | None = None) -> None:
+    """Prepare the ledger and the bucket, then serve until told to stop."""
     config = settings()
     prepare(config)
     Store(config).ping()
     address, _, port = config.listen.rpartition(":")
-    log.info("The API listens.", action="start", address=config.listen)
+    app = create_app(config, pages)
     server = _Server(
-        uvicorn.Config(create_app(config), host=address, port=int(port), log_level="warning", server_header=False)
+        uvicorn.Config(app, host=address, port=int(port), log_level="warning", server_header=False),
+        on_stop=app.state.context.notices.close,
     )
+    log.info("The API listens.", action="start", address=config.listen)
     server.run()
 
 
 class _Server(uvicorn.Server):
     """A server that ends its long polls when it is told to stop."""
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        self.config.app.state.context.notices.close()  # type: ignore[union-attr]
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+    def __init__(self, config: uvicorn.Config, *, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._on_stop()
+        super().handle_exit(sig, frame)

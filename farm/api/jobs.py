@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -139,8 +138,8 @@ async def events(
     job: str, parts: Parts, caller: User, last_event_id: Annotated[int, Header()] = 0
 ) -> StreamingResponse:
     """Stream a job's events (server-sent events) until it has ended; Last-Event-ID resumes."""
-    await run_in_threadpool(parts.ledger.run, lambda session: jobs.get(session, caller.project, job).id)
-    return StreamingResponse(_stream(parts, job, last_event_id), media_type="text/event-stream")
+    await run_in_threadpool(show, job, parts, caller)
+    return StreamingResponse(_as_stream(follow(parts, caller, job, last_event_id)), media_type="text/event-stream")
 
 
 def read_report(parts: Context, caller: Caller, job: str) -> dict[str, Any]:
@@ -215,16 +214,30 @@ def _result_files(parts: Context, job: str, body: dict[str, Any]) -> ResultFiles
     )
 
 
-async def _stream(parts: Context, job: str, last_id: int) -> AsyncIterator[str]:
+async def follow(parts: Context, caller: Caller, job: str, last_id: int) -> AsyncIterator[Event | None]:
+    """Yield a job's events behind `last_id` until it has ended; None now and then, as a sign of life.
+
+    Raises:
+        NotFound: no such job in the caller's project.
+    """
+    await run_in_threadpool(show, job, parts, caller)
     with parts.notices.watch(job_topic(job)) as changed:
         while not parts.notices.closing.is_set():
             for event in await run_in_threadpool(_events, parts, job, last_id):
                 last_id = event.id
-                yield f"id: {event.id}\nevent: {event.event}\ndata: {event.model_dump_json()}\n\n"
+                yield event
                 if event.event == "job" and event.data.get("state") in ENDED:
                     return
             if not await wait_for(changed, _KEEPALIVE_S):
-                yield f": still here, {json.dumps(job)}\n\n"
+                yield None
+
+
+async def _as_stream(followed: AsyncIterator[Event | None]) -> AsyncIterator[str]:
+    async for event in followed:
+        if event is None:
+            yield ": still here\n\n"
+        else:
+            yield f"id: {event.id}\nevent: {event.event}\ndata: {event.model_dump_json()}\n\n"
 
 
 def _events(parts: Context, job: str, last_id: int) -> list[Event]:

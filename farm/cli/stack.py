@@ -65,8 +65,9 @@ def down(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 def api() -> None:
     """Serve the HTTP API, configured by FARM_… variables or the TOML file that FARM_CONFIG names."""
     from farm.api import serve
+    from farm.web.router import router
 
-    serve()
+    serve(router)
 
 
 def control() -> None:
