@@ -20,7 +20,7 @@ Reading = Literal["governor", "clock", "temperature", "throttle", "memory-pressu
 class Section(BaseModel):
     """A frozen mapping that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Cpu(Section):

@@ -109,6 +109,12 @@ def test_board_with_its_own_edge_tpu_is_the_board() -> None:
     assert identify(probe(TREES / "coral-dev-board"), PROFILES).profile == "coral-dev-board"
 
 
+def test_profile_gives_way_to_one_that_extends_it() -> None:
+    child = PROFILES["raspberry-pi-4"].model_copy(update={"name": "a-pi-4-of-2-gb", "extends": "raspberry-pi-4"})
+    identity = identify(probe(TREES / "raspberry-pi-4"), {**PROFILES, child.name: child})
+    assert identity.profile == "a-pi-4-of-2-gb"
+
+
 def test_tie_is_refused_naming_both() -> None:
     twin = PROFILES["raspberry-pi-4"].model_copy(update={"name": "raspberry-pi-4-twin"})
     profiles: dict[str, Profile] = {**PROFILES, twin.name: twin}

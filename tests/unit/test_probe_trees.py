@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.domain.codec import decode, encode
 from workers.host.facts import Accelerator, HostFacts
 from workers.host.probe import probe
 from workers.host.readings import core_list, core_times
@@ -134,6 +135,11 @@ def test_allowed_cores_are_those_of_the_process(tree) -> None:
     assert probe(root).allowed_cores == (4, 5, 7)
 
 
+def test_facts_survive_the_wire() -> None:
+    pi = facts("raspberry-pi-4")
+    assert decode(HostFacts, json.loads(json.dumps(encode(pi)))) == pi
+
+
 def test_empty_tree_is_all_unknown(tmp_path: Path) -> None:
     nothing = probe(tmp_path)
     assert nothing.architecture == "unknown"
@@ -152,7 +158,7 @@ class TestEmulation:
     """Signals one by one; the best is told first."""
 
     def test_qemu_user_is_proven_by_three_signals(self) -> None:
-        emulation = probe(TREES / "emulated-aarch64", machine="aarch64").emulation
+        emulation = probe(TREES / "emulated-aarch64").emulation
         assert emulation.emulated is True
         assert len(emulation.evidence) == 3
         assert "kernel runs on x86_64" in emulation.evidence[0]

@@ -66,15 +66,13 @@ def probe(root: Path = ROOT, machine: str | None = None, environment: Mapping[st
 
 
 def _machine_of(root: Path) -> str:
-    """Conclude the machine's name from a tree: the kernel's word, else the form of its cpuinfo."""
-    if kernel := text(root, "proc/sys/kernel/arch"):
-        return kernel
+    """Conclude what programs see from the form of a tree's cpuinfo; the kernel's word may be its emulator's host's."""
     first = next(iter(processors(root).values()), {})
     if "flags" in first:
         return "x86_64"
     if "CPU architecture" in first:
         return "aarch64" if "asimd" in first.get("Features", "").split() else "armv7l"
-    return "unknown"
+    return text(root, "proc/sys/kernel/arch") or "unknown"
 
 
 def _memory_limit(root: Path) -> int | None:
