@@ -214,7 +214,7 @@ class Result(Part):
     execution_detail: list[OperatorTime] | None = None
     conditions: Conditions | None = None
     tool_versions: list[ToolVersion] = Field(default_factory=list)
-    verdicts: list[Verdict] = Field(default_factory=list)
+    verdicts: list[str] = Field(default_factory=list)
 
     @property
     def folder(self) -> str:

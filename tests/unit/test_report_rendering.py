@@ -1,0 +1,254 @@
+"""The report: one contract, and figures that never look better than they are."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from rich.console import Console
+
+from farm.report import text
+from farm.report.model import Report, Result
+from farm.report.page import render_fragment, render_html
+from farm.report.row import row
+from farm.report.schema import schema, violations
+from farm.report.spent import operator_bars, step_bars
+from farm.report.table import print_report
+from tests import report_samples as samples
+
+
+def printed(report: dict[str, Any], width: int = 160) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    print_report(Report.model_validate(report), console)
+    output = console.file
+    assert isinstance(output, io.StringIO)
+    return output.getvalue()
+
+
+def test_samples_conform_and_survive_the_typed_model() -> None:
+    report = samples.full_report()
+
+    assert violations(report) == []
+    assert violations(Report.model_validate(report).model_dump(mode="json")) == []
+
+
+def test_violations_name_the_place() -> None:
+    report = samples.report(samples.result(verdict="fine"))
+
+    assert violations(report) == [
+        "results/0/verdict: 'fine' is not one of "
+        "['ok', 'degraded', 'slower-than-float', 'invalid-measurement', 'failed', None]"
+    ]
+
+
+def test_the_typed_model_knows_every_field_and_word_of_the_schema() -> None:
+    theirs, ours = _words(schema(), schema()), _words(model := Report.model_json_schema(), model)
+
+    assert set(theirs) - set(ours) == set()
+    assert {path: words for path, words in ours.items() if words and path in theirs} == {
+        path: words for path, words in theirs.items() if words
+    }
+
+
+def _words(node: dict[str, Any], root: dict[str, Any], path: str = "") -> dict[str, set[str]]:
+    """Map each field's path, at every depth, to the words it may hold where they are listed."""
+    found: dict[str, set[str]] = {}
+    for leaf in _leaves(node, root):
+        found.setdefault(path, set()).update(set(leaf.get("enum", [leaf.get("const")])) - {None})
+        for field in {*leaf.get("properties", ()), *leaf.get("required", ())}:
+            below = _words(leaf.get("properties", {}).get(field, {}), root, f"{path}.{field}")
+            for name, words in below.items():
+                found.setdefault(name, set()).update(words)
+    return found
+
+
+def _leaves(node: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:
+    """Follow references, alternatives and lists down to plain nodes."""
+    nested = [*node.get("anyOf", ()), *node.get("allOf", ())]
+    if isinstance(node.get("items"), dict):
+        nested.append(node["items"])
+    if "$ref" in node:
+        nested.append(root["$defs"][node["$ref"].rpartition("/")[2]])
+    return [leaf for one in nested for leaf in _leaves(one, root)] if nested else [node]
+
+
+def test_an_emulated_measurement_can_not_be_valid() -> None:
+    for emulated in (True, None):
+        false_claim = samples.conditions(valid=True, emulated=emulated)
+        with pytest.raises(ValidationError, match="never valid"):
+            Report.model_validate(samples.report(samples.result(conditions=false_claim)))
+        assert violations(samples.report(samples.result(conditions=false_claim)))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
+def test_tables_fit_their_terminal(width: int) -> None:
+    assert max(len(line.rstrip()) for line in printed(samples.full_report(), width).splitlines()) <= width
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_figures_that_do_not_count_are_marked_and_explained(width: int) -> None:
+    shown = printed(samples.report(samples.invalid_result(), samples.emulated_result()), width)
+
+    assert "✗(0.533" in shown
+    assert "✗(1.52x)" in shown
+    assert re.search(r"(?<!\()0\.533", shown) is None
+    assert "emulated" in shown
+    flowed = " ".join(shown.split())
+    assert "loaded (other work loaded the host), steal (the hypervisor took CPU time away)" in flowed
+
+
+def test_failures_say_who_must_act_and_what_to_do() -> None:
+    flowed = " ".join(printed(samples.report(samples.failed_result())).split())
+
+    for part in ("conversion-failed", "GridSample", "ask for runtime onnxruntime", "toolchain must act"):
+        assert part in flowed
+
+
+def test_slower_and_worse_results_say_so() -> None:
+    shown = printed(samples.report(samples.slow_result(), samples.invalid_result()))
+
+    assert "slower-than-float" in shown
+    assert "degraded" in shown
+    assert "measurement reused: 2 h old, from host bench-1" in shown
+
+
+def test_unknown_is_said_as_unknown() -> None:
+    cells = row(Result.model_validate(samples.result(accuracy=None, numerics=None)))
+
+    assert (cells.accuracy, cells.sqnr_db) == ("–", "–")
+
+
+class _Page(HTMLParser):
+    """Collects what matters for safety and structure."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.struck = ""
+        self.plain = ""
+        self.attributes: list[tuple[str, str | None]] = []
+        self._inside: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "s" in self._inside:
+            self.struck += data
+        elif "style" not in self._inside:
+            self.plain += data
+
+
+def test_the_page_stands_alone_and_runs_nothing() -> None:
+    page = _Page(render_html(samples.full_report()))
+
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    links = [value for name, value in page.attributes if name in ("href", "src")]
+    assert links
+    assert all(value is not None and value.startswith("#") for value in links)
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name == "style"]
+
+
+def test_hostile_names_are_text_on_the_page() -> None:
+    html = render_html(samples.report(samples.result(model=samples.HOSTILE)))
+
+    assert "<script>" not in html
+    assert "\x1b" not in html
+    assert "\u202e" not in html
+    assert "\\x1b[31m\\u202e" in html
+
+
+def test_figures_that_do_not_count_are_struck_on_the_page() -> None:
+    page = _Page(render_html(samples.report(samples.invalid_result())))
+
+    assert "0.533 / 0.990" in page.struck
+    for figure in ("0.533", "0.990", "1.52x", "21.0 ms"):
+        assert figure not in page.plain
+    assert "not valid" in page.plain
+
+
+def test_a_refused_job_has_a_page_with_every_reason() -> None:
+    html = render_html(samples.refused_report())
+
+    for part in ("Why it was refused", "unknown-name", "open-axis", "SIZE"):
+        assert part in html
+
+
+def test_a_notebook_gets_the_table_alone() -> None:
+    page = _Page(render_fragment(samples.full_report()))
+
+    assert page.tags.count("table") == 1
+    assert "html" not in page.tags
+
+
+def test_steps_lie_end_to_end() -> None:
+    bars = step_bars(Result.model_validate(samples.result()))
+
+    assert [(bar.label, bar.value) for bar in bars] == [
+        ("torch-to-onnx, waiting", "0.4 s"),
+        ("torch-to-onnx", "3.1 s"),
+        ("measure-onnxruntime, waiting", "0.4 s"),
+        ("measure-onnxruntime", "6.2 s"),
+    ]
+    assert abs(bars[-1].start + bars[-1].length - 1000) <= 2
+
+
+def test_reused_steps_took_no_time_of_this_job() -> None:
+    steps = [samples.step("torch-to-onnx", reused=True), samples.step("measure-onnxruntime")]
+
+    bars = step_bars(Result.model_validate(samples.result(steps=steps)))
+
+    assert {bar.label for bar in bars} == {"measure-onnxruntime, waiting", "measure-onnxruntime"}
+
+
+def test_operators_are_ranked_and_the_rest_is_one_bar() -> None:
+    bars = operator_bars(Result.model_validate(samples.slow_result()))
+
+    assert bars[0].label == "conv_15 (CONV_2D, CPU)"
+    assert bars[-1].label == "3 others"
+    assert abs(sum(bar.length for bar in bars) - 1000) <= len(bars)
+
+
+@given(st.text())
+def test_plain_text_has_no_control_characters(given_text: str) -> None:
+    shown = text.plain(given_text)
+
+    assert shown.isprintable() or all(ord(character) >= 32 for character in shown)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (text.size(0), "0 B"),
+        (text.size(1023), "1023 B"),
+        (text.size(4_928_307), "4.7 MiB"),
+        (text.size(219_432), "214 KiB"),
+        (text.size(3 << 40), "3.0 TiB"),
+        (text.milliseconds(20), "0.020"),
+        (text.milliseconds(1_234), "1.23"),
+        (text.milliseconds(12_340), "12.3"),
+        (text.milliseconds(1_234_000), "1234"),
+        (text.decibels(200.0), "exact"),
+        (text.decibels(None), "–"),
+        (text.seconds(0.42), "0.4 s"),
+        (text.seconds(86_400), "24 h"),
+        (text.seconds(10 * 86_400), "10 days"),
+    ],
+)
+def test_values_read_one_way(shown: str, expected: str) -> None:
+    assert shown == expected
