@@ -24,7 +24,7 @@ from workers.stages.wording import plain
 DEFAULT_DOMAIN = "ai.onnx"
 RESAVE = "Export the model again and check that the copy is complete."
 _UNREGISTERED = re.compile(
-    r"(?P<domain>[\w.\-]*):(?P<operator>\w+)\(-?\d+\) is not a registered function/op"
+    r"(?P<domain>[^\s:]*):(?P<operator>[^\s(]+)\(-?\d+\) is not a registered function/op"
     r"|No Op registered for (?P<bare>\w+)"
 )
 
@@ -161,7 +161,7 @@ def _open(path: Path) -> OnnxSession:
         state.InvalidArgument,
         state.RuntimeException,
     ) as exc:
-        raise _refusal(str(exc)) from exc
+        raise _refusal(plain(str(exc))) from exc
     except state.NotImplemented as exc:
         raise Incompatible(
             f"ONNX Runtime has no CPU kernel for an operator of the model: {plain(str(exc))}",
@@ -180,9 +180,9 @@ def _refusal(message: str) -> Exception:
         )
     if "IR version" in message or "under development" in message:
         return Incompatible(
-            f"The model is newer than this farm's ONNX Runtime: {plain(message)}",
+            f"The model is newer than this farm's ONNX Runtime: {message}",
             remedy="Export it with a lower opset, or lower ir_version with onnx.version_converter.",
         )
     if "bad_alloc" in message or "Failed to allocate" in message:
         return MemoryError(message)
-    return CorruptModel(f"ONNX Runtime does not open the model: {plain(message)}", remedy=RESAVE)
+    return CorruptModel(f"ONNX Runtime does not open the model: {message}", remedy=RESAVE)

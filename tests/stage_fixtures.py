@@ -1,0 +1,121 @@
+"""Run stages through their harness in the environments they are made for, many calls per process."""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm.domain.codec import encode
+
+ROOT = Path(__file__).parents[1]
+PREPARED = {
+    "PATH": "/usr/bin:/bin",
+    "PYTHONPATH": str(ROOT),
+    "ORT_DISABLE_TELEMETRY": "1",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+LOOP = """
+import sys
+from pathlib import Path
+from workers.stages.harness import main
+for work in sys.argv[1:]:
+    main(Path(work))
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage."""
+
+    stage: str
+    files: dict[str, Path]
+    options: dict[str, Any] = field(default_factory=dict)
+    contract: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the harness wrote, and where."""
+
+    work: Path
+    result: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        assert "facts" in self.result, self.result
+        return self.result["facts"]
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        assert "failure" in self.result, self.result
+        return self.result["failure"]
+
+    def output(self, name: str) -> Path:
+        assert "outputs" in self.result, self.result
+        return self.work / self.result["outputs"][name]
+
+
+def run_calls(environment: str, calls: dict[str, Call], folder: Path) -> dict[str, Answer]:
+    """Answer every call in one process of an environment."""
+    works = {name: folder / f"{index}" for index, name in enumerate(calls)}
+    for name, call in calls.items():
+        works[name].mkdir(parents=True)
+        files = {role: str(path) for role, path in call.files.items()}
+        message = {"stage": call.stage, "files": files, "options": encode(call.options), "contract": call.contract}
+        (works[name] / "call.json").write_text(json.dumps(message))
+    python = ROOT / ".envs" / environment / "bin" / "python"
+    done = subprocess.run(
+        [python, "-c", LOOP, *map(str, works.values())],
+        env=PREPARED | {"HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {name: Answer(work, json.loads((work / "result.json").read_text())) for name, work in works.items()}
+
+
+def run_call(environment: str, call: Call, folder: Path) -> Answer:
+    return run_calls(environment, {"only": call}, folder)["only"]
+
+
+@cache
+def models() -> Path:
+    """Make the models of stage_models.py once per test run."""
+    folder = Path(tempfile.mkdtemp(prefix="farm-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    python = ROOT / ".envs" / "builder" / "bin" / "python"
+    script = Path(__file__).with_name("stage_models.py")
+    done = subprocess.run(
+        [python, str(script), str(folder)], env=PREPARED | {"HOME": str(folder)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def spec(name: str, dtype: str, *shape: int | str) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": list(shape), "scale": None, "zero_point": None}
+
+
+def toolchains_loaded_by(code: str) -> set[str]:
+    """Run code in this interpreter's environment and say which toolchains it imported."""
+    heavy = "{'numpy', 'torch', 'tensorflow', 'onnx', 'onnxruntime', 'keras', 'ai_edge_litert'}"
+    printed = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*({heavy} & set(sys.modules)))"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(printed.stdout.split())
