@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -187,9 +188,10 @@ def bomb(work: Path) -> None:
         try:
             os.fork()
         except OSError as exc:
-            if not (work / "refused.txt").exists():
-                (work / "refused.txt").write_text(str(exc.errno))
-            if exc.errno != 11:
+            own = work / f"refused-{os.getpid()}.txt"
+            own.write_text(str(exc.errno))
+            own.rename(work / "refused.txt")
+            if exc.errno != errno.EAGAIN:
                 raise
 
 

@@ -29,7 +29,12 @@ FIFO = "started.fifo"
 GONE_WITHIN_S = 2.0
 _COPIED = (
     *("farm/__init__.py", "farm/domain", "workers/__init__.py", "workers/sandbox"),
-    *("tests/sandbox_entries.py", "tests/sandbox_fixtures.py"),
+    *(
+        "tests/sandbox_entries.py",
+        "tests/sandbox_fixtures.py",
+        "tests/sandbox_toolchains.py",
+        "tests/sandbox_threaded.py",
+    ),
 )
 
 

@@ -75,7 +75,7 @@ def test_one_file_stops_at_its_limit(at: Bench, entry: str) -> None:
 
 
 def test_a_folder_that_cannot_be_measured_ends_the_run(at: Bench) -> None:
-    ending, work = at.run("write_hidden_folder", wall_s=2)
+    ending, work = at.run("write_hidden_folder", wall_s=0.5)
 
     hidden_from_supervisor = at.sandbox.level is Level.PARTIAL and os.getuid() != 0
     assert ending.end == ("disk" if hidden_from_supervisor else "wall"), ending

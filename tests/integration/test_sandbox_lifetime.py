@@ -75,7 +75,8 @@ def test_a_killed_supervisor_leaves_nothing_either(at: Bench, running: Running) 
     assert at.run("exit_with_7")[0].exit_code == 7
 
 
-def test_a_stopped_supervisor_does_not_hold_up_cancelling(at: Bench, running: Running) -> None:
+def test_a_stopped_supervisor_does_not_hold_up_cancelling(at: Bench) -> None:
+    running = Running(at, "announce_and_spin")
     (zygote,) = at.sandbox.zygote_pids()
     (supervisor, *family) = processes.descendants(zygote)
     asked = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _BLOCK_BYTES = 512
@@ -47,18 +47,21 @@ def deleted_bytes(pid: int) -> int:
 def _walk(folder: str) -> Iterator[os.stat_result]:
     pending = [folder]
     while pending:
-        for entry in _entries(pending.pop()):
-            with suppress(*_GONE):
-                yield entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
+        here = pending.pop()
+        with _measuring(here), os.scandir(here) as entries:
+            for entry in entries:
+                with _measuring(entry.path):
+                    yield entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+@contextmanager
+def _measuring(path: str) -> Iterator[None]:
+    """Pass over what vanished meanwhile; anything else that cannot be looked at is hidden."""
     try:
-        with os.scandir(folder) as entries:
-            return list(entries)
+        yield
     except _GONE:
-        return []
+        return
     except OSError as exc:
-        raise Unmeasurable(f"{folder[:200]}: {exc.strerror}") from exc
+        raise Unmeasurable(f"{path[:200]}: {exc.strerror}") from exc

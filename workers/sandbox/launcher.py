@@ -105,6 +105,7 @@ class Zygote:
 
     def _last_words(self) -> str:
         """End the process, let it finish its sentence, and return what it printed."""
+        self._control.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_S)
         words = self._log.read_text(errors="replace")[-1500:].strip()
