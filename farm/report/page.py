@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from jinja2 import BaseLoader, Environment, PackageLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from farm.report import row, text
 from farm.report.model import Report, Result
@@ -57,6 +57,14 @@ def _shown(value: Any) -> Any:
     return text.plain(value, keep="\n\t") if type(value) is str else value
 
 
+def _prose(message: str) -> Markup:
+    """Escape a message and set what stands between backticks as code."""
+    parts = text.plain(message, keep="\n\t").split("`")
+    if len(parts) % 2 == 0:
+        return escape("`".join(parts))
+    return Markup().join(escape(part) if i % 2 == 0 else _CODE.format(part) for i, part in enumerate(parts))
+
+
 def _process_times(result: Result) -> list[str]:
     """Give each process's median, so that a reader sees how well they agree."""
     summary = result.execution_summary
@@ -64,7 +72,9 @@ def _process_times(result: Result) -> list[str]:
     return [text.milliseconds(median(times)) for times in samples]
 
 
+_CODE = Markup("<code>{}</code>")
 _FILTERS: dict[str, Callable[..., Any]] = {
+    "prose": _prose,
     "size": text.size,
     "milliseconds": text.milliseconds,
     "seconds": text.seconds,
