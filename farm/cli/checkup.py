@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,20 @@ from urllib.parse import urlsplit
 from farm.domain.errors import FarmError
 from farm.report.text import size
 from farm.settings import settings
+from workers import environments
+from workers.sandbox import Level, Sandbox
 
 OLDEST_PYTHON = (3, 11)
 NEEDED_DISK_BYTES = 8 << 30
-ENVIRONMENTS = ("builder", "onnxruntime", "litert")
+NEEDED_FOR = {
+    "builder": "conversions need it, a host that only measures does not",
+    "onnxruntime": "results for onnxruntime need it",
+    "litert": "results for litert need it",
+}
+INSTALL = "python -m workers.environments install"
+CODE_ROOT = Path(__file__).parents[2]
+TRAVERSABLE = 0o711
+"""The sandbox's users pass through the folder; they can't list it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +58,31 @@ def _python() -> Finding:
 
 def _environments() -> Iterator[Finding]:
     folder = settings().environments_dir
-    for name in ENVIRONMENTS:
-        python = folder / name / "bin" / "python"
-        ok = python.is_file()
-        remedy = (
-            None if ok else f"Create it with `make environments`, or point FARM_ENVIRONMENTS_DIR at it; {_use(name)}."
-        )
-        yield Finding(f"environment {name}", ok, str(python) if ok else f"{python} is missing", remedy)
-
-
-def _use(name: str) -> str:
-    return "hosts that only measure do without it" if name == "builder" else f"{name} results need it"
+    for name in environments.names():
+        installed = environments.installed_digest(folder, name)
+        if installed == environments.lock_digest(name):
+            yield Finding(f"environment {name}", True, str(folder / name))
+            continue
+        found = f"{folder / name} is of another version" if installed else f"{folder / name} is not installed"
+        ok = name not in NEEDED_FOR and not installed
+        remedy = f"Install it with `{INSTALL} {name}`; {NEEDED_FOR.get(name, 'it adds routes, the others do without')}."
+        yield Finding(f"environment {name}", ok, found, remedy)
 
 
 def _isolation() -> Finding:
-    from workers.sandbox import self_test
-
-    return self_test()
+    """Run the sandbox's own probes, as a worker does at its start."""
+    with tempfile.TemporaryDirectory(prefix="farm-") as folder:
+        Path(folder).chmod(TRAVERSABLE)
+        try:
+            with Sandbox(folder=Path(folder), accept=tuple(Level), code_root=CODE_ROOT, slots=1) as sandbox:
+                level, missing = sandbox.level, sandbox.missing
+        except FarmError as error:
+            return Finding("isolation", False, error.message, error.remedy)
+    ok = level in settings().accept_isolation
+    found = f"{level.value}" + (f"; lacks {', '.join(missing)}" if missing else "")
+    return Finding(
+        "isolation", ok, found, None if ok else "Run on a kernel with user namespaces, landlock and seccomp."
+    )
 
 
 def _disk(data: Path) -> Finding:

@@ -74,7 +74,9 @@ def _show_one(code: str, message: str, *, remedy: object, actor: object) -> None
     from farm.cli.output import stderr
 
     console = stderr()
-    console.print(Text.assemble(("Error", "bold red"), f" [{plain(code)}] ", plain(message, keep="\n")))
+    lines = plain(message, keep="\n").splitlines() or [""]
+    shown = lines[0] if len(lines) == 1 else "\n  ".join(["", *lines])
+    console.print(Text.assemble(("Error", "bold red"), f" [{plain(code)}] ", shown))
     if remedy:
         console.print(Text.assemble(("  What to do: ", "bold"), plain(str(remedy), keep="\n")))
     console.print(Text(f"  Who must act: {plain(str(actor))}", style="dim"))
