@@ -106,6 +106,12 @@ def _take_rights_away(job: Job) -> None:
     if job.level is Level.NONE:
         return
     kernel.drop_capabilities()
+    if job.level is Level.PARTIAL or landlock.abi() > 0:
+        _confine_paths(job)
+
+
+def _confine_paths(job: Job) -> None:
+    """Allow only what the job names; within the new root this is a second wall, without it the only one."""
     writable = [job.work]
     if job.level is Level.FULL:
         writable += [paths.TEMPORARY, paths.SHARED_MEMORY]

@@ -33,6 +33,14 @@ def abi() -> int:
     return max(int(kernel.libc.syscall(ctypes.c_long(_CREATE), None, ctypes.c_size_t(0), _VERSION_FLAG)), 0)
 
 
+def lacking() -> tuple[str, ...]:
+    """Say what this kernel's landlock does not confine."""
+    version = abi()
+    if version == 0:
+        return ("landlock",)
+    return tuple(f"landlock for {what} (ABI {abi}, here {version})" for abi, what in SINCE.items() if version < abi)
+
+
 def scopes_signals(version: int) -> bool:
     return version >= 6
 

@@ -43,13 +43,13 @@ class Policy:
     sessions: bool
 
 
-def _load(offset: int) -> Instruction:
+def _fetch(offset: int) -> Instruction:
     return (0x20, 0, 0, offset)
 
 
 def _argument(index: int) -> Instruction:
     """Load the low 32 bits of an argument (both architectures are little-endian)."""
-    return _load(16 + 8 * index)
+    return _fetch(16 + 8 * index)
 
 
 def _skip_unless_equal(value: int, count: int) -> Instruction:
@@ -78,7 +78,7 @@ def _deny(number: int, error: int = errno.EPERM) -> list[Instruction]:
 
 def _rule(number: int, body: list[Instruction]) -> list[Instruction]:
     """Run `body` for one system call; its last instruction denies, and falling over it allows."""
-    return [_skip_unless_equal(number, len(body) + 1), *body, _load(_NR)]
+    return [_skip_unless_equal(number, len(body) + 1), *body, _fetch(_NR)]
 
 
 def _deny_if_argument(number: int, index: int, values: tuple[int, ...]) -> list[Instruction]:
@@ -95,7 +95,7 @@ def _deny_unless_argument(number: int, index: int, values: tuple[int, ...]) -> l
 
 def _architecture(machine: str) -> list[Instruction]:
     known = syscalls.AUDIT_ARCHITECTURES[machine]
-    start = [_load(_ARCH), _skip_if_equal(known, 1), _return(_KILL_PROCESS), _load(_NR)]
+    start = [_fetch(_ARCH), _skip_if_equal(known, 1), _return(_KILL_PROCESS), _fetch(_NR)]
     if machine == "x86_64":
         start += [(0x35, 0, 1, _X32_BIT), _return(_ERRNO | errno.EPERM)]
     return start
@@ -156,7 +156,10 @@ def install(policy: Policy) -> None:
     Raises:
         OSError: the kernel has no seccomp filters.
     """
-    rules = program(policy, kernel.MACHINE)
+    load(program(policy, kernel.MACHINE))
+
+
+def load(rules: list[Instruction]) -> None:
     buffer = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
     loaded = _Program(len(rules), ctypes.cast(buffer, ctypes.c_void_p))
     result = kernel.libc.prctl(

@@ -86,19 +86,12 @@ def _examine(pool: Pool, folder: Path, environment: Path, at_most: Level) -> Fin
 
 
 def _missing(level: Level, trials: list[Trial], at_most: Level) -> tuple[str, ...]:
-    if level is Level.FULL:
-        return ()
     lacks = [f"{trial.level}: {reason}" for trial in trials if trial.level is not level for reason in trial.reasons]
     if at_most is not Level.FULL:
         lacks.insert(0, f"nothing above {at_most} was tried, as asked")
-    lacks += _WITHOUT_NAMESPACES
-    version = landlock.abi()
-    lacks += [
-        f"landlock for {what} (ABI {since}, here {version})"
-        for since, what in landlock.SINCE.items()
-        if version < since
-    ]
-    return tuple(lacks)
+    if level is not Level.FULL:
+        lacks += _WITHOUT_NAMESPACES
+    return (*lacks, *landlock.lacking())
 
 
 def attempt(pool: Pool, level: Level, *, folder: Path, environment: Path) -> Trial:
