@@ -18,6 +18,7 @@ from farm.domain.inputs import UNKNOWN_DTYPE
 from farm.domain.recipe import RECIPES
 from workers.runtimes import Session
 from workers.runtimes.binding import dequantize, to_artifact
+from workers.stages.compare.numerics import CAP_DB, OutputError
 from workers.stages.samples import Feeds, seeded_probe
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 SURE_DB = 60.0
 """A layout that reaches this is taken without trying the others."""
 MAX_LAYOUTS = 64
-EXACT_DB = 200.0
-"""What equal arrays count as: JSON has no infinity."""
 
 _NAMED_LAYOUTS = {
     (0, 2, 1): ("NCL", "NLC"),
@@ -104,18 +103,29 @@ def compose(first: Contract, second: Contract) -> Contract:
     return Contract(inputs, outputs, tuple(dict.fromkeys((*kept, *added, *_told(inputs, outputs)))))
 
 
-def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
-    """Return the signal-to-quantization-noise ratio, 10·log10(Σ expected² / Σ (expected − actual)²), at most 200 dB."""
-    import numpy as np
+def bind_unchanged(given: Contract, artifact: Session) -> Contract:
+    """Bind an artifact that keeps its model's tensors, by name or else by order; only names may differ.
 
-    reference = expected.astype(np.float64)
-    noise = float(np.sum((reference - actual.astype(np.float64)) ** 2))
-    signal = float(np.sum(reference**2))
-    if noise == 0.0:
-        return EXACT_DB
-    if signal == 0.0:
-        return -EXACT_DB
-    return float(np.clip(10 * np.log10(signal / noise), -EXACT_DB, EXACT_DB))
+    Raises:
+        ContractMismatch: another number of tensors, or another shape or dtype.
+    """
+    inputs = _same(given.inputs, artifact.inputs, "input")
+    return compose(given, Contract(inputs, _same(given.outputs, artifact.outputs, "output")))
+
+
+def _same(bindings: tuple[Binding, ...], found: tuple[TensorSpec, ...], what: str) -> tuple[Binding, ...]:
+    pairs = _match(tuple(binding.artifact for binding in bindings), found, what)
+    for model, spec in pairs:
+        if model.dtype not in (spec.dtype, UNKNOWN_DTYPE) or len(model.shape or ()) != len(spec.shape or ()):
+            raise ContractMismatch(f"The {what} {model} became {spec}.")
+    return tuple(Binding(model, replace(model, name=spec.name, dtype=spec.dtype)) for model, spec in pairs)
+
+
+def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Return the signal-to-quantization-noise ratio of one output in dB, within ±200."""
+    error = OutputError()
+    error.add(expected, actual)
+    return error.sqnr_db
 
 
 def _finite_probe(given: Contract, source: Session) -> tuple[Feeds, Feeds]:
@@ -196,7 +206,7 @@ def _bind_outputs(
     if all_finite(expected) and not all_finite(answers):
         raise ArtifactBroken("The converted model returns values that are not finite where its source's are.")
     named = {spec.name for spec in model} == {spec.name for spec in found}
-    left, bindings, worst = list(found), [], EXACT_DB
+    left, bindings, worst = list(found), [], CAP_DB
     for spec in model:
         candidates = [f for f in left if f.name == spec.name] if named else left
         scored = [(*_nearest(expected[spec.name], _real(answers[f.name], f)), f) for f in candidates]
@@ -236,7 +246,7 @@ def _chain(first: tuple[Binding, ...], second: tuple[Binding, ...]) -> tuple[Bin
 def _completed(binding: Binding, seen: TensorSpec) -> TensorSpec:
     """Fill in what the source's file left open from what the model's tensor turned out to be."""
     source = binding.source
-    if source.shape is None or source.open_axes:
+    if (source.shape is None or source.open_axes) and seen.shape is not None and not seen.open_axes:
         order, shape = binding.transpose, seen.static_shape
         back = shape if order is None else tuple(shape[order.index(axis)] for axis in range(len(order)))
         source = source.with_shape(back)

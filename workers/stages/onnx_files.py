@@ -54,20 +54,37 @@ def fix_axes(model: onnx.ModelProto, input_specs: tuple[TensorSpec, ...]) -> Non
     del model.graph.value_info[:]
 
 
-def fold_constants(model: onnx.ModelProto, work: Path) -> onnx.ModelProto:
-    """Let ONNX Runtime fold what is constant once every axis is fixed; only standard operators come out.
+def raise_opset(model: onnx.ModelProto, least: int, target: int) -> onnx.ModelProto:
+    """Convert a model of an opset under `least` to `target`; others stay as they are."""
+    from onnx import version_converter
 
-    `work` is a folder for the file that ONNX Runtime writes.
+    if opset(model) >= least:
+        return model
+    del model.graph.value_info[:]
+    raised: onnx.ModelProto = version_converter.convert_version(model, target)
+    return raised
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operators."""
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def number_tensors(model: onnx.ModelProto) -> None:
+    """Give inner tensors short unique names: tools that append suffixes to long ones produce collisions.
+
+    Models with subgraphs stay as they are, since names reach into those.
     """
-    import onnx
-    import onnxruntime
-
-    path = work / "folded.onnx"
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    options.log_severity_level = 4
-    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    folded = onnx.load(path)
-    path.unlink()
-    return folded
+    graph = model.graph
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return
+    fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
+    names = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
+    short = {name: f"t{at}" for at, name in enumerate(dict.fromkeys(names)) if name not in fixed}
+    for tensor in graph.initializer:
+        tensor.name = short.get(tensor.name, tensor.name)
+    for at, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{at}"
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.output[:] = [short.get(name, name) for name in node.output]
+    del graph.value_info[:]

@@ -1,6 +1,6 @@
 """Convert ONNX to float TFLite through a torch module: onnx2torch, then litert-torch.
 
-Tools: onnx2torch 1.5.15 (https://github.com/ENOT-AutoDL/onnx2torch), then workers/stages/litert_torch_call.py.
+Tools: onnxslim 0.1.98, onnx2torch 1.5.15 (https://github.com/ENOT-AutoDL/onnx2torch), then workers/stages/litert_torch_call.py.
 Limits: layouts stay NCHW; every axis is fixed; fewer operators than onnx2tf (no LSTM or GRU, no reflect padding across
 three axes), and about 15 s where onnx2tf takes 2.
 
@@ -22,7 +22,7 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
-from workers.stages.onnx_files import fix_axes, fold_constants, load_inlined
+from workers.stages.onnx_files import fix_axes, load_inlined
 from workers.stages.samples import seeded_probe
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract, proven
@@ -48,7 +48,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
     environment="builder",
     source=Format.ONNX,
     target=Format.TFLITE,
-    tools=(*TOOLS, "onnx2torch", "onnx", "onnxruntime"),
+    tools=(*TOOLS, "onnx2torch", "onnxslim", "onnx"),
     preload=(*PRELOAD, "onnx"),
     cost=20,
 )
@@ -81,8 +81,16 @@ def convert(source: Path, inputs: tuple[TensorSpec, ...], path: Path) -> None:
     model = load_inlined(source)
     fix_axes(model, inputs)
     with tool_call("onnx2torch"):
-        module = _traced(_to_torch(fold_constants(model, path.parent)), inputs)
+        module = _traced(_to_torch(_folded(model)), inputs)
     convert_module(module, inputs, path)
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold what is constant once every axis is fixed: onnx2torch takes weights from initializers alone."""
+    import onnxslim
+
+    slim: onnx.ModelProto = onnxslim.slim(model)
+    return slim
 
 
 def _to_torch(model: onnx.ModelProto) -> torch.fx.GraphModule:

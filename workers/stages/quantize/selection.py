@@ -1,0 +1,119 @@
+"""Try a few ways to quantize and keep the best, judged on samples that did not calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.artifact import Contract
+from farm.domain.errors import ArtifactBroken, ConversionFailed, ToolchainError
+from farm.domain.facts import Format
+from farm.domain.recipe import RECIPES
+from farm.domain.stage import StageInput
+from workers.runtimes import Session, runtime_of
+from workers.stages.compare.numerics import OutputError
+from workers.stages.contracts import all_finite, bind_unchanged
+from workers.stages.samples import SEED, Feeds, iterate_samples
+from workers.stages.transforms import given_contract, open_artifact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
+SELECTION_SHARE = 4
+"""One sample in so many selects, the others calibrate; fewer samples than that do both."""
+MAX_SELECTION = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Disjoint samples in the float model's terms; the first of `selection` also proves the contract."""
+
+    calibration: tuple[Feeds, ...]
+    selection: tuple[Feeds, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to quantize; `write` makes the file."""
+
+    name: str
+    write: Callable[[Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The candidate that was kept, and what each reached in dB (or why it failed)."""
+
+    path: Path
+    name: str
+    contract: Contract
+    sqnr_db: float
+    tried: Mapping[str, float | str] = field(default_factory=dict)
+
+
+def split_samples(given: StageInput) -> Samples:
+    """Read the calibration file and set some of it aside, at random, for the choice."""
+    import numpy as np
+
+    feeds = list(iterate_samples(given.files["calibration"], given.options.input_specs, given_contract(given)))
+    feeds = [feeds[at] for at in np.random.default_rng(SEED).permutation(len(feeds))]
+    aside = min(MAX_SELECTION, len(feeds) // SELECTION_SHARE)
+    return Samples(tuple(feeds[aside:]), tuple(feeds[:aside] or feeds))
+
+
+def choose(given: StageInput, kind: Format, samples: Samples, candidates: Sequence[Candidate]) -> Chosen:
+    """Return the first candidate whose worst output reaches `ENOUGH_DB`, else the best of all.
+
+    Raises:
+        ConversionFailed: every candidate failed; the evidence tells why each did.
+    """
+    source = runtime_of(kind).load(given.files["model"])
+    expected = [source.run(feed) for feed in samples.selection]
+    tried: dict[str, float | str] = {}
+    best: Chosen | None = None
+    for at, candidate in enumerate(candidates):
+        path = given.work / f"candidate_{at}.{kind}"
+        try:
+            candidate.write(path)
+            found = _judge(candidate.name, path, open_artifact(kind, path), given_contract(given), samples, expected)
+        except ToolchainError as exc:
+            tried[candidate.name] = exc.message
+            continue
+        tried[candidate.name] = round(found.sqnr_db, 2)
+        best = found if best is None or found.sqnr_db > best.sqnr_db else best
+        if best.sqnr_db >= ENOUGH_DB:
+            break
+    if best is None:
+        raise ConversionFailed("No way to quantize this model gave a file that works.", tried=tried)
+    return Chosen(best.path.rename(given.work / f"model.{kind}"), best.name, best.contract, best.sqnr_db, tried)
+
+
+def _judge(
+    name: str, path: Path, artifact: Session, given: Contract, samples: Samples, expected: list[dict[str, NDArray[Any]]]
+) -> Chosen:
+    contract = bind_unchanged(given, artifact)
+    errors = [OutputError() for _ in given.outputs]
+    names = [(ours.artifact.name, theirs.name) for ours, theirs in zip(given.inputs, _inputs(contract), strict=True)]
+    for feed, reference in zip(samples.selection, expected, strict=True):
+        answers = _run(artifact, {theirs: feed[ours] for ours, theirs in names})
+        for error, ours, theirs in zip(errors, given.outputs, contract.outputs, strict=True):
+            error.add(reference[ours.artifact.name], answers[theirs.artifact.name])
+    return Chosen(path, name, contract, min(error.sqnr_db for error in errors))
+
+
+def _inputs(contract: Contract) -> list[Any]:
+    return [binding.artifact for binding in contract.inputs]
+
+
+def _run(artifact: Session, feed: Feeds) -> dict[str, NDArray[Any]]:
+    """Run once; a quantized kernel may only refuse its values here (a division whose divisor rounds to zero)."""
+    try:
+        answers = artifact.run(feed)
+    except (RuntimeError, ValueError) as exc:
+        raise ArtifactBroken(f"The quantized file loads and does not run: {str(exc)[:500]}") from exc
+    if not all_finite(answers):
+        raise ArtifactBroken("The quantized file returns values that are not finite.")
+    return answers
