@@ -52,17 +52,20 @@ class Answer:
 
     @property
     def facts(self) -> dict[str, Any]:
-        assert "facts" in self.result, self.result
-        return self.result["facts"]
+        facts: dict[str, Any] | None = self.result.get("facts")
+        assert facts is not None, self.result
+        return facts
 
     @property
     def failure(self) -> dict[str, Any]:
-        assert "failure" in self.result, self.result
-        return self.result["failure"]
+        failure: dict[str, Any] | None = self.result.get("failure")
+        assert failure is not None, self.result
+        return failure
 
     def output(self, name: str) -> Path:
         assert "outputs" in self.result, self.result
-        return self.work / self.result["outputs"][name]
+        relative: str = self.result["outputs"][name]
+        return self.work / relative
 
 
 def run_calls(environment: str, calls: dict[str, Call], folder: Path) -> dict[str, Answer]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import re
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from farm.domain.errors import (
     BadRequest,
@@ -19,6 +21,7 @@ from farm.domain.errors import (
     CustomOperator,
     FarmBug,
     FarmError,
+    Incompatible,
     MissingFile,
     ToolOutOfDisk,
     ToolOutOfMemory,
@@ -96,7 +99,7 @@ ONNX = (
     ),
     Meaning(
         r"Unsupported model IR version|is under development",
-        ConversionFailed,
+        Incompatible,
         "Export with a lower ir_version or opset (onnx.version_converter).",
     ),
 )
@@ -189,8 +192,14 @@ def _libraries(exc: BaseException) -> Iterator[str]:
 
 
 def _is_ours(exc: BaseException, libraries: list[str]) -> bool:
-    """Tell whether our own code raised it: its innermost frame is ours and its class is no library's."""
+    """Tell whether our own code is to blame: the innermost frame that is no library's general service is ours."""
     if type(exc).__module__.partition(".")[0] in libraries:
         return False
-    frames = list(traceback.walk_tb(exc.__traceback__))
-    return not frames or frames[-1][0].f_code.co_filename.startswith(OURS)
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__) if not _serves_all(frame)]
+    return not frames or frames[-1].startswith(OURS)
+
+
+def _serves_all(frame: FrameType) -> bool:
+    """Pass over the standard library and NumPy, whose errors are their caller's."""
+    name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return name == "numpy" or (name != "__main__" and name in sys.stdlib_module_names)

@@ -7,7 +7,9 @@ Pickled members are refused by their header, before any value is read.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""What NumPy and zipfile raise on a header that is damaged, encrypted or made up."""
 MAX_ARRAYS = 1000
 MAX_ROW_BYTES = 2 << 30
 MAX_RATIO = 1100
@@ -46,17 +60,17 @@ class NpzReader:
         BadData: the file is no .npz, is damaged, or holds Python objects; the message names the array.
     """
 
-    def __init__(self, path: Path, *, what: str = "data") -> None:
+    def __init__(self, file: Path | IO[bytes], *, what: str = "data") -> None:
         self._what = what
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, OSError) as exc:
             raise BadData(
-                f"The {what} file {path.name} is not a readable .npz: {exc}.", remedy="Write it with numpy.savez."
+                f"The {what} file is not a readable .npz: {exc}.", remedy="Write it with numpy.savez."
             ) from exc
         members = [info for info in self._zip.infolist() if info.filename.endswith(".npy")]
         if len(members) > MAX_ARRAYS:
-            raise TooLarge(f"The {what} file {path.name} holds {len(members)} arrays; the limit is {MAX_ARRAYS}.")
+            raise TooLarge(f"The {what} file holds {len(members)} arrays; the limit is {MAX_ARRAYS}.")
         self.headers = {info.filename.removesuffix(".npy"): self._header(info) for info in members}
 
     def __enter__(self) -> NpzReader:
@@ -73,13 +87,12 @@ class NpzReader:
         if header.fortran_order:
             yield from self.array(name)
             return
-        dtype, shape = np.dtype(header.dtype), header.shape[1:]
-        size = dtype.itemsize * math.prod(shape)
+        shape = header.shape[1:]
         with self._zip.open(f"{name}.npy") as file:
-            stored = _read_header(file)[2]
+            dtype = _read_header(file)[2]
             for _ in range(header.rows):
-                row = np.frombuffer(self._read(file, size, name), dtype=stored).reshape(shape)
-                yield row.astype(dtype)
+                data = self._read(file, dtype.itemsize * math.prod(shape), name)
+                yield np.frombuffer(data, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
     def array(self, name: str) -> NDArray[Any]:
         """Read a whole array; for small ones such as labels."""
@@ -96,7 +109,7 @@ class NpzReader:
         try:
             with self._zip.open(info) as file:
                 shape, fortran_order, dtype = _read_header(file)
-        except (ValueError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as exc:
+        except _UNREADABLE as exc:
             raise BadData(f"Array {name!r} of the {self._what} file has no readable header: {exc}.") from exc
         if dtype.hasobject:
             raise BadData(
@@ -113,7 +126,7 @@ class NpzReader:
     def _read(self, file: IO[bytes], size: int, name: str) -> bytes:
         try:
             data = file.read(size)
-        except (zipfile.BadZipFile, EOFError, OSError) as exc:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as exc:
             raise BadData(f"Array {name!r} of the {self._what} file is damaged: {exc}.") from exc
         if len(data) != size:
             raise BadData(f"Array {name!r} of the {self._what} file is cut off.")

@@ -1,0 +1,71 @@
+"""Errors of outputs, sample by sample, equal the textbook formulas over all samples."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from workers.stages.compare.numerics import CAP_DB, OutputError, decibels, summarize
+
+VALUES = st.floats(min_value=-1000, max_value=1000, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3)
+BATCHES = hnp.arrays("float32", st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=VALUES)
+
+
+def error_of(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any]) -> OutputError:
+    error = OutputError()
+    for one, other in zip(expected, actual, strict=True):
+        error.add(one, other)
+    return error
+
+
+@given(BATCHES, st.data())
+def test_accumulated_figures_are_those_of_the_whole(expected: np.ndarray[Any, Any], data: st.DataObject) -> None:
+    actual = data.draw(hnp.arrays("float32", expected.shape, elements=VALUES))
+    x, y = expected.astype("float64").ravel(), actual.astype("float64").ravel()
+    noise, signal = np.sum((x - y) ** 2), np.sum(x**2)
+    assume(noise > 0)
+    assume(signal > 0)
+    error = error_of(expected, actual)
+    assert error.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-6)
+    assert error.psnr_db == pytest.approx(10 * np.log10(np.max(np.abs(x)) ** 2 / np.mean((x - y) ** 2)), abs=1e-6)
+    assert error.max_abs_error == pytest.approx(np.max(np.abs(x - y)))
+    assert -1.0 <= error.cosine <= 1.0
+    if np.any(y):
+        assert error.cosine == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-9)
+
+
+@given(BATCHES)
+def test_identical_outputs_reach_the_cap(expected: np.ndarray[Any, Any]) -> None:
+    error = error_of(expected, expected)
+    assert (error.sqnr_db, error.psnr_db, error.max_abs_error) == (CAP_DB, CAP_DB, 0.0)
+    assert error.cosine == pytest.approx(1.0)
+
+
+def test_noise_without_signal_is_the_floor() -> None:
+    error = error_of(np.zeros((1, 3)), np.ones((1, 3)))
+    assert (error.sqnr_db, error.psnr_db, error.cosine) == (-CAP_DB, -CAP_DB, 0.0)
+
+
+@given(st.floats(min_value=1e-300, max_value=1e300), st.floats(min_value=1e-300, max_value=1e300))
+def test_decibels_stay_in_range(signal: float, noise: float) -> None:
+    assert -CAP_DB <= decibels(signal, noise) <= CAP_DB
+    assert decibels(signal, noise) == pytest.approx(-decibels(noise, signal))
+
+
+def test_the_worst_output_speaks_for_all() -> None:
+    good, bad = error_of(np.ones((2, 3)), np.ones((2, 3)) * 1.001), error_of(np.ones((2, 3)), np.ones((2, 3)) * 1.1)
+    numerics = summarize({"good": good, "bad": bad}, 2)
+    assert numerics["worst_output"] == "bad"
+    assert numerics["sqnr_db"] == pytest.approx(20.0)
+    assert numerics["max_abs_error"] == pytest.approx(0.1)
+    assert [entry["name"] for entry in numerics["per_output"]] == ["good", "bad"]
+
+
+def test_integer_and_boolean_outputs_count_as_numbers() -> None:
+    error = error_of(np.array([[True, False]]), np.array([[1.0, 0.0]]))
+    assert error.sqnr_db == CAP_DB
+    assert not math.isnan(error.cosine)
