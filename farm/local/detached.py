@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Literal
 
 from farm.domain.codec import decode
 from farm.domain.errors import Failure, FarmError, FarmUnreachable
@@ -39,22 +39,26 @@ def spawn_supervisor(blueprint: Blueprint, names: Sequence[str], on_progress: Pr
         )
     os.close(writing)
     with os.fdopen(reading) as report:
-        if _listen(report, on_progress):
-            child.returncode = 0  # it goes on without us
-            return
+        outcome = _listen(report, on_progress)
+    if outcome == "ready":
+        child.returncode = 0  # it goes on without us
+        return
     child.wait()
+    if isinstance(outcome, Failure):
+        raise FarmError.from_failure(outcome)
     raise FarmUnreachable(
         f"The supervisor ended with {child.returncode}. The end of its log:\n{log_tail(log_path)}",
         part=SUPERVISOR,
     )
 
 
-def _listen(report: IO[str], on_progress: Progress) -> bool:
+def _listen(report: IO[str], on_progress: Progress) -> Failure | Literal["ready"] | None:
+    """Pass progress on until the supervisor says how it ended; None when it never does."""
     for line in report:
         told = json.loads(line)
         if "failure" in told:
-            raise FarmError.from_failure(decode(Failure, told["failure"]))
+            return decode(Failure, told["failure"])
         if "ready" in told:
-            return True
+            return "ready"
         on_progress(told["progress"])
-    return False
+    return None

@@ -15,8 +15,8 @@ from farm.local.ports import require_listening
 from farm.local.wheels import redis_server
 
 WORKER_USER = "worker"
-WORKER_KEYS = ("build.*", "target.*", "inspect*", "celery*", "_kombu.*", "unacked*", "*.celery.pidbox", "*celeryev*")
-WORKER_COMMANDS = "+@read +@write +@pubsub +@transaction +@connection +@scripting +info -@dangerous -@admin +info"
+WORKER_KEYS = ("build.*", "target.*", "inspect*", "celery*", "_kombu.*", "unacked*", "*celery.pidbox*", "*celeryev*")
+WORKER_COMMANDS = "+@read +@write +@pubsub +@transaction +@connection +@scripting +time -@dangerous -@admin +info"
 
 
 def redis_part(folder: Folder, *, port: int, secrets: Mapping[str, str], durable: bool = True) -> Part:
