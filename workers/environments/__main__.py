@@ -1,68 +1,121 @@
-"""Install environments: `python -m workers.environments install [NAME…]`, or show them: `… list`."""
+"""Install the locked environments that stages run in, say which are here, prove that they import.
+
+Exit codes: 0 ok, 1 a package does not import, 2 usage, 3 something is missing on this machine.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import subprocess
 import sys
-import time
-import venv
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from farm.domain.codec import encode
+from farm.domain.errors import FarmError
 from workers import environments
-from workers.environments import MARKER, installed_digest, lock_digest, lock_path, names
+from workers.environments import installed_digest, lock_digest, names
+from workers.environments.installation import Installed, install_all, install_own
+from workers.environments.locking import compile_lock
+from workers.environments.verification import Verified, verify
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m workers.environments", description=__doc__)
-    parser.add_argument("--into", type=Path, default=Path(os.environ.get("FARM_ENVIRONMENTS_DIR", ".envs")))
-    commands = parser.add_subparsers(required=True)
-    listing = commands.add_parser("list", help="say which environments are installed here, and from which lock")
-    listing.set_defaults(act=lambda given: show(given.into))
-    installing = commands.add_parser("install", help="install environments that are missing or of another lock")
-    installing.add_argument("name", nargs="*", choices=[*names(), []], help="all of them when omitted")
-    installing.set_defaults(act=lambda given: [install(given.into, name) for name in given.name or names()])
-    given = parser.parse_args()
-    given.act(given)
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    act: Callable[[argparse.Namespace], int] = given.act
+    try:
+        return act(given)
+    except FarmError as error:
+        print(f"{error.message}\n{error.remedy or ''}".strip(), file=sys.stderr)
+        return 3
+
+
+def _list(given: argparse.Namespace) -> int:
+    rows = [_row(given.into, name) for name in names()]
+    lines = [f"{r['name']:14} {r['state']:16} {r['packages']:4} packages  {r['path']}" for r in rows]
+    return _print(given, rows, lines)
+
+
+def _install(given: argparse.Namespace) -> int:
+    for name in given.name:
+        if installed_digest(given.into, name) != lock_digest(name):
+            print(f"{name}: installing {len(environments.pins(name))} packages …", file=sys.stderr, flush=True)
+    done = install_all(given.into, given.name)
+    return _print(given, done, [_installed(one) for one in done])
+
+
+def _own(given: argparse.Namespace) -> int:
+    done = install_own(given.lock)
+    return _print(given, done, [_installed(done)])
+
+
+def _verify(given: argparse.Namespace) -> int:
+    found = [one for name in given.name for one in verify(given.into, name)]
+    _print(given, found, [_verified(one) for one in found])
+    return 1 if any(one.problem for one in found) else 0
+
+
+def _lock(given: argparse.Namespace) -> int:
+    changed = {name: compile_lock(name) for name in given.name}
+    return _print(given, changed, [f"{name}: {'changed' if new else 'as it was'}" for name, new in changed.items()])
+
+
+def _row(into: Path, name: str) -> dict[str, Any]:
+    found = installed_digest(into, name)
+    state = "missing" if found is None else "ready" if found == lock_digest(name) else "of another lock"
+    packages = len(environments.pins(name))
+    return {"name": name, "state": state, "packages": packages, "path": str(into / name), "lock": lock_digest(name)}
+
+
+def _installed(one: Installed) -> str:
+    done = f"installed {one.packages} packages in {one.seconds:.0f} s" if one.seconds else "ready"
+    return f"{one.name}: {done}"
+
+
+def _verified(one: Verified) -> str:
+    seconds = "" if one.seconds is None else f"imports in {one.seconds:.1f} s"
+    return f"{one.environment:12} {one.package:24} {one.version or '-':12} {one.problem or seconds}"
+
+
+def _print(given: argparse.Namespace, value: Any, lines: Sequence[str]) -> int:
+    print(json.dumps(encode(value), indent=2) if given.json else "\n".join(lines), flush=True)
     return 0
 
 
-def show(into: Path) -> None:
-    for name in names():
-        found = installed_digest(into, name)
-        state = "missing" if found is None else "ready" if found == lock_digest(name) else "of another lock"
-        print(f"{name:14} {state:16} {len(environments.pins(name)):4} packages  {into / name}")
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers.environments", description=__doc__)
+    into = Path(os.environ.get("FARM_ENVIRONMENTS_DIR", ".envs"))
+    parser.add_argument("--into", type=Path, default=into, help="folder of the environments (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for act, name, told in (
+        (_list, "list", "say which environments are installed here, and from which lock"),
+        (_install, "install", "install environments that are missing or of another lock"),
+        (_verify, "verify", "import what installed environments declare"),
+        (_lock, "lock", "make locks anew from the .in files"),
+        (_own, "own", "install the farm itself, editable, beside this interpreter"),
+    ):
+        command = commands.add_parser(name, help=told, description=told)
+        command.set_defaults(act=act)
+        if act in (_install, _verify, _lock):
+            known = [*names(), *environments.MAIN] if act is _lock else names()
+            told = f"{', '.join(known)}; all of them when omitted"
+            command.add_argument("name", nargs="*", metavar="NAME", help=told, type=_one_of(known), default=known)
+        if act is _own:
+            command.add_argument("--lock", choices=environments.MAIN, default="dev", help="(default: %(default)s)")
+        command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    return parser
 
 
-def install(into: Path, name: str) -> None:
-    """Make one environment exactly what its lock says; one that is already so is left alone."""
-    folder = into / name
-    if installed_digest(into, name) == lock_digest(name):
-        print(f"{name}: ready")
-        return
-    started = time.monotonic()
-    (folder / MARKER).unlink(missing_ok=True)
-    venv.create(folder, with_pip=False, clear=folder.exists(), symlinks=True)
-    subprocess.run(_command(folder, name), check=True, env=_environment())
-    (folder / MARKER).write_text(lock_digest(name) + "\n")
-    print(f"{name}: installed {len(environments.pins(name))} packages in {time.monotonic() - started:.0f} s")
+def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+    def environment(name: str) -> str:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+        return name
 
-
-def _command(folder: Path, name: str) -> list[str]:
-    """Install by uv, without dependency resolution: the lock is complete."""
-    return [
-        sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps",
-        "--python", str(folder / "bin" / "python"), "-r", str(lock_path(name)),
-    ]  # fmt: skip
-
-
-def _environment() -> dict[str, str]:
-    """Let uv look where pip is told to look for wheels (a CPU build of torch, say)."""
-    given = dict(os.environ)
-    if links := given.get("PIP_FIND_LINKS"):
-        given.setdefault("UV_FIND_LINKS", links)
-    return given
+    return environment
 
 
 if __name__ == "__main__":
