@@ -112,6 +112,7 @@ BY_CODE: dict[str, type[FarmError]] = {
     "NoSuchKey": NotFound,
     "NoSuchUpload": NotFound,
     "NoSuchVersion": NotFound,
+    "BucketAlreadyOwnedByYou": Conflict,
     "PreconditionFailed": Conflict,
     "ConditionalRequestConflict": Conflict,
     "OperationAborted": Conflict,

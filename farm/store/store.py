@@ -1,40 +1,28 @@
-"""The bucket: content by digest, uploads until they are verified, and published names that never change their bytes."""
+"""Content by digest, uploads until they are verified, and published names that never change their bytes."""
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from farm.domain.artifact import FileRef
 from farm.domain.errors import Conflict, DigestMismatch, FarmUnreachable, NotFound, TooLarge, TransferFailed
 from farm.settings import Settings
-from farm.store.client import s3_client
-from farm.store.copies import SINGLE_COPY_LIMIT_BYTES, Copy, copy_object
+from farm.store.bucket import Bucket, NewObject, StoredObject
+from farm.store.copies import CONTENT_TYPE, SINGLE_COPY_LIMIT_BYTES, Copy
 from farm.store.errors import foreign_errors
 from farm.store.names import UPLOADS, base64_of_hex, blob_key, upload_key
 from farm.store.presign import Presigner, Signed
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
-    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 _BLOCK_BYTES = 1 << 20
 _DIGEST = "sha256"
 """Metadata of what the control plane itself writes; clients can write only blobs and parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One entry of a listing."""
-
-    key: str
-    size_bytes: int
-    modified: datetime
 
 
 class Store:
@@ -44,13 +32,8 @@ class Store:
     """
 
     def __init__(self, settings: Settings, *, single_copy_limit_bytes: int = SINGLE_COPY_LIMIT_BYTES) -> None:
-        self._settings = settings
-        self._bucket = settings.s3_bucket
-        self._connection: S3Client = s3_client(settings, settings.s3_endpoint)
+        self._bucket = Bucket(settings, single_copy_limit_bytes=single_copy_limit_bytes)
         self._presigner = Presigner(settings)
-        self._single_copy_limit_bytes = single_copy_limit_bytes
-        self._bucket_lock = threading.Lock()
-        self._bucket_known = False
 
     blob_key = staticmethod(blob_key)
 
@@ -61,14 +44,12 @@ class Store:
             FarmUnreachable: no answer.
         """
         try:
-            self._ensure_bucket()
-            with foreign_errors(f"bucket {self._bucket}"):
-                self._connection.head_bucket(Bucket=self._bucket)
+            self._bucket.ensure()
         except TransferFailed as exc:
-            raise FarmUnreachable(f"S3 at {self._settings.s3_endpoint} does not answer: {exc.message}") from exc
+            raise FarmUnreachable(f"S3 at {self._bucket.endpoint} does not answer: {exc.message}") from exc
 
     def has_blob(self, sha256: str, size_bytes: int) -> bool:
-        head = self._head(blob_key(sha256))
+        head = self._bucket.head(blob_key(sha256))
         return head is not None and head["ContentLength"] == size_bytes
 
     def presign_blob_put(self, file: FileRef) -> Signed:
@@ -83,11 +64,7 @@ class Store:
 
     def begin_multipart(self, upload_id: str) -> str:
         """Open a multipart upload to uploads/<upload_id>/ and return S3's id of it."""
-        with foreign_errors(f"upload {upload_id}"):
-            answer = self._s3.create_multipart_upload(
-                Bucket=self._bucket, Key=upload_key(upload_id), ChecksumAlgorithm="SHA256"
-            )
-        return answer["UploadId"]
+        return self._bucket.begin_multipart(upload_key(upload_id))
 
     def presign_part(
         self, upload_id: str, multipart_id: str, number: int, sha256_base64: str, size_bytes: int
@@ -106,14 +83,10 @@ class Store:
             NotFound: no such upload.
         """
         key = upload_key(upload_id)
-        joined = [_completed(number, receipt) for number, receipt in sorted(parts)]
         try:
-            with foreign_errors(f"completion of upload {upload_id}"):
-                self._s3.complete_multipart_upload(
-                    Bucket=self._bucket, Key=key, UploadId=multipart_id, MultipartUpload={"Parts": joined}
-                )
+            self._bucket.complete_multipart(key, multipart_id, [_completed(*part) for part in sorted(parts)])
         except NotFound:
-            if self._head(key) is None:
+            if self._bucket.head(key) is None:
                 raise
 
     def promote(self, upload_id: str, file: FileRef) -> None:
@@ -125,32 +98,28 @@ class Store:
             DigestMismatch: size or digest differ from the declaration; the upload was deleted.
             NotFound: neither upload nor blob exists.
         """
-        key, target = upload_key(upload_id), blob_key(file.sha256)
+        key = upload_key(upload_id)
         if not self.has_blob(file.sha256, file.size_bytes):
             etag = self._verified_etag(key, file)
-            try:
-                self._copy(Copy(self._bucket, key, target, file.size_bytes, etag=etag))
-            except Conflict:
-                if not self.has_blob(file.sha256, file.size_bytes):
-                    raise
-        self._delete(key)
+            self._copy_to_blob(Copy(self._bucket.name, key, blob_key(file.sha256), file.size_bytes, etag=etag), file)
+        self._bucket.delete(key)
 
     def abort(self, upload_id: str, multipart_id: str | None = None) -> None:
         """Forget an upload and its parts; one that is gone already is fine."""
         if multipart_id is not None:
-            self._abort_multipart(upload_key(upload_id), multipart_id)
-        self._delete(upload_key(upload_id))
+            self._bucket.abort_multipart(upload_key(upload_id), multipart_id)
+        self._bucket.delete(upload_key(upload_id))
 
     def expire_uploads(self, older_than_s: float) -> int:
         """Remove uploads and open multipart uploads older than that; return how many there were."""
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        stale = [found.key for found in self.list_prefix(UPLOADS) if found.modified < before]
-        for key in stale:
-            self._delete(key)
-        parts = [(key, multipart_id) for key, multipart_id, begun in self._open_multiparts() if begun < before]
-        for key, multipart_id in parts:
-            self._abort_multipart(key, multipart_id)
-        return len(stale) + len(parts)
+        objects = [found.key for found in self._bucket.listing(UPLOADS) if found.modified < before]
+        for key in objects:
+            self._bucket.delete(key)
+        multiparts = [found for found in self._bucket.open_multiparts(UPLOADS) if found.begun < before]
+        for found in multiparts:
+            self._bucket.abort_multipart(found.key, found.multipart_id)
+        return len(objects) + len(multiparts)
 
     def publish(self, file: FileRef, key: str) -> None:
         """Copy a blob to a name, on the server; again with the same bytes is fine.
@@ -161,7 +130,7 @@ class Store:
         """
         source = blob_key(file.sha256)
         try:
-            self._copy(Copy(self._bucket, source, key, file.size_bytes, metadata={_DIGEST: file.sha256}))
+            self._bucket.copy(Copy(self._bucket.name, source, key, file.size_bytes, metadata={_DIGEST: file.sha256}))
         except Conflict as exc:
             self._require_same(key, file, exc)
 
@@ -182,10 +151,9 @@ class Store:
         file = FileRef(name, hashlib.sha256(data).hexdigest(), len(data))
         if not self.has_blob(file.sha256, file.size_bytes):
             try:
-                self._put(file, blob_key(file.sha256), body=data, content_type="application/octet-stream")
+                self._put(file, blob_key(file.sha256), body=data, content_type=CONTENT_TYPE)
             except Conflict:
-                if not self.has_blob(file.sha256, file.size_bytes):
-                    raise
+                self._require_blob(file)
         return file
 
     def get_bytes(self, sha256: str, limit_bytes: int) -> bytes:
@@ -196,7 +164,7 @@ class Store:
             DigestMismatch: the store holds other bytes.
             NotFound: no such blob.
         """
-        size_bytes, body, _ = self._open(blob_key(sha256))
+        size_bytes, body, _ = self._bucket.open(blob_key(sha256))
         with body:
             if size_bytes > limit_bytes:
                 raise TooLarge(f"Blob {sha256} holds {size_bytes} bytes; at most {limit_bytes} are read here.")
@@ -208,75 +176,26 @@ class Store:
 
     def list_prefix(self, prefix: str) -> Iterator[StoredObject]:
         """List in key order, page by page."""
-        with foreign_errors(f"the listing of {prefix}"):
-            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
-                for entry in page.get("Contents", []):
-                    yield StoredObject(entry["Key"], entry["Size"], entry["LastModified"])
-
-    @property
-    def _s3(self) -> S3Client:
-        if not self._bucket_known:
-            self._ensure_bucket()
-        return self._connection
-
-    def _ensure_bucket(self) -> None:
-        with self._bucket_lock:
-            try:
-                with foreign_errors(f"bucket {self._bucket}"):
-                    self._connection.head_bucket(Bucket=self._bucket)
-            except NotFound:
-                self._create_bucket()
-            self._bucket_known = True
-
-    def _create_bucket(self) -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            self._connection.create_bucket(Bucket=self._bucket)
-        except self._connection.exceptions.BucketAlreadyOwnedByYou:
-            return
-        except ClientError:
-            with foreign_errors(f"the creation of bucket {self._bucket}"):
-                raise
-
-    def _head(self, key: str) -> Mapping[str, Any] | None:
-        try:
-            with foreign_errors(key):
-                return self._s3.head_object(Bucket=self._bucket, Key=key)
-        except NotFound:
-            return None
-
-    def _open(self, key: str) -> tuple[int, StreamingBody, str]:
-        with foreign_errors(key):
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
-        return answer["ContentLength"], answer["Body"], answer["ETag"]
+        return self._bucket.listing(prefix)
 
     def _put(self, file: FileRef, key: str, *, body: bytes, content_type: str) -> None:
-        with foreign_errors(key):
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                ChecksumSHA256=base64_of_hex(file.sha256),
-                IfNoneMatch="*",
-                Metadata={_DIGEST: file.sha256},
-            )
+        self._bucket.put_new(
+            NewObject(key, body, content_type, base64_of_hex(file.sha256), metadata={_DIGEST: file.sha256})
+        )
 
-    def _delete(self, key: str) -> None:
-        with foreign_errors(key):
-            self._s3.delete_object(Bucket=self._bucket, Key=key)
-
-    def _copy(self, copy: Copy) -> None:
-        copy_object(self._s3, copy, single_limit_bytes=self._single_copy_limit_bytes)
+    def _copy_to_blob(self, copy: Copy, file: FileRef) -> None:
+        try:
+            self._bucket.copy(copy)
+        except Conflict:
+            self._require_blob(file)
 
     def _verified_etag(self, key: str, file: FileRef) -> str:
-        size_bytes, body, etag = self._open(key)
+        size_bytes, body, etag = self._bucket.open(key)
         with body:
             sha256 = _sha256_of(body, key) if size_bytes == file.size_bytes else None
         if sha256 == file.sha256:
             return etag
-        self._delete(key)
+        self._bucket.delete(key)
         raise DigestMismatch(
             f"The upload of {file.name} holds {size_bytes} bytes with sha256 {sha256 or '(not read)'}; "
             f"{file.size_bytes} bytes with {file.sha256} were declared. It was deleted; upload the file again.",
@@ -284,26 +203,16 @@ class Store:
             declared=file.sha256,
         )
 
+    def _require_blob(self, file: FileRef) -> None:
+        if not self.has_blob(file.sha256, file.size_bytes):
+            raise Conflict(f"Blob {file.sha256} exists with another size than {file.size_bytes} bytes.")
+
     def _require_same(self, key: str, file: FileRef, conflict: Conflict) -> None:
-        head = self._head(key)
+        head = self._bucket.head(key)
         if head is None:
             raise conflict
         if (head["Metadata"].get(_DIGEST), head["ContentLength"]) != (file.sha256, file.size_bytes):
             raise Conflict(f"{key} exists with other bytes; a published name never changes.", key=key) from conflict
-
-    def _open_multiparts(self) -> Iterator[tuple[str, str, datetime]]:
-        with foreign_errors("the listing of open uploads"):
-            pages = self._s3.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=UPLOADS)
-            for page in pages:
-                for upload in page.get("Uploads", []):
-                    yield upload["Key"], upload["UploadId"], upload["Initiated"]
-
-    def _abort_multipart(self, key: str, multipart_id: str) -> None:
-        try:
-            with foreign_errors(key):
-                self._s3.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=multipart_id)
-        except NotFound:
-            return
 
 
 def _completed(number: int, receipt: str) -> CompletedPartTypeDef:

@@ -11,8 +11,17 @@ import httpx
 import pytest
 
 from farm.domain.artifact import FileRef
-from farm.domain.errors import Conflict, DigestMismatch, NotFound, TooLarge
+from farm.domain.errors import (
+    ConfigurationError,
+    Conflict,
+    DigestMismatch,
+    FarmUnreachable,
+    NotFound,
+    TooLarge,
+    TransferFailed,
+)
 from farm.store import Store
+from farm.store.copies import Copy
 from farm.store.names import base64_of_hex
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -122,3 +131,45 @@ def test_a_read_is_limited(store: Store) -> None:
         store.get_bytes(file.sha256, 4)
     with pytest.raises(NotFound):
         store.get_bytes(ref(b"missing").sha256, 4)
+
+
+def test_a_missing_bucket_is_created(server: Server) -> None:
+    store = Store(server.settings(s3_bucket="made-on-demand"))
+    assert store.get_bytes(store.put_blob(b"x").sha256, 1) == b"x"
+    Store(server.settings(s3_bucket="made-on-demand")).ping()
+
+
+def test_wrong_keys_are_the_operators_fault(server: Server) -> None:
+    with pytest.raises(ConfigurationError, match="bucket"):
+        Store(server.settings(s3_secret_key="wrong")).ping()
+
+
+def test_a_store_that_is_not_there_is_unreachable(server: Server) -> None:
+    absent = Store(server.settings(s3_endpoint="http://127.0.0.1:9"))
+    with pytest.raises(FarmUnreachable):
+        absent.ping()
+    with pytest.raises(TransferFailed):
+        absent.has_blob("ab" * 32, 1)
+
+
+def test_urls_are_signed_for_the_public_endpoint(server: Server) -> None:
+    store = Store(server.settings(s3_public_endpoint="http://farm.example:9000"))
+    url = store.presign_blob_get(ref(b"x", "a b\r\nSet-Cookie: c.onnx"))
+    assert url.startswith("http://farm.example:9000/farm/blobs/sha256/")
+    assert "\n" not in url
+
+
+def test_a_download_is_saved_under_its_own_name(store: Store) -> None:
+    file = store.put_blob(b"named", 'we"ird/mödel\r\n.onnx')
+    answer = httpx.get(store.presign_blob_get(file))
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''m%C3%B6del%0D%0A.onnx"
+
+
+def test_an_upload_that_changes_between_check_and_copy_is_not_promoted(store: Store, server: Server) -> None:
+    upload_parts(store, "swapped", [b"honest"])
+    file = ref(b"honest")
+    etag = store._verified_etag("uploads/swapped/file", file)
+    upload_parts(store, "swapped", [b"forged"])
+    with pytest.raises(Conflict):
+        store._copy_to_blob(Copy("farm", "uploads/swapped/file", store.blob_key(file.sha256), 6, etag=etag), file)
+    assert not store.has_blob(file.sha256, 6)

@@ -176,7 +176,7 @@ def test_a_download_given_up_resumes_in_the_next_run(server: Server, tmp_path: P
 
 def stored_as(store: Store, file: FileRef, data: bytes) -> None:
     """Put other bytes under a digest, as a damaged disk would."""
-    store._connection.put_object(Bucket="farm", Key=store.blob_key(file.sha256), Body=data)
+    store._bucket._connection.put_object(Bucket="farm", Key=store.blob_key(file.sha256), Body=data)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "longer"])
