@@ -112,7 +112,9 @@ class Bench:
 
 
 @contextmanager
-def bench(level: Level, *, accept: tuple[Level, ...] | None = None, slots: int = 2) -> Iterator[Bench]:
+def bench(
+    level: Level, *, accept: tuple[Level, ...] | None = None, slots: int = 2, groups: Path | None = None
+) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(dir=public_folder()))
     folder.chmod(0o711)
     environment = environment_of(level)
@@ -126,6 +128,7 @@ def bench(level: Level, *, accept: tuple[Level, ...] | None = None, slots: int =
             at_most=level,
             code=CODE,
             probe_in=environment,
+            groups=groups,
         ) as sandbox,
     ):
         yield Bench(sandbox, environment, folder)

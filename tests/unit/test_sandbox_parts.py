@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.sandbox import Level, Limits, disk, slots
+from workers.sandbox import Level, Limits, cgroup, disk, slots
 from workers.sandbox.environment import child_environment, zygote_environment
 from workers.sandbox.job import Job, Observed, pack, setup_failed, unpack_job, unpack_observed
 from workers.sandbox.selftest import Finding, Row, Trial, table
@@ -139,3 +139,48 @@ def test_the_table_shows_what_is_wrong() -> None:
     assert "missing: read_passwd under fork succeeded" in text
     assert "WRONG: works" in text
     assert "error: policy fresh: setup no namespaces" in text
+
+
+@pytest.fixture
+def delegated(tmp_path: Path) -> Path:
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (tmp_path / "cgroup.procs").touch()
+    return tmp_path
+
+
+def test_a_delegated_group_is_usable(delegated: Path) -> None:
+    assert cgroup.usable(delegated, is_top=True)
+
+
+def test_a_group_without_memory_limits_is_not_used(delegated: Path) -> None:
+    (delegated / "cgroup.subtree_control").write_text("cpu pids\n")
+
+    assert not cgroup.usable(delegated, is_top=True)
+
+
+def test_root_uses_only_what_was_delegated_to_it(delegated: Path) -> None:
+    assert cgroup.usable(delegated, is_top=False) == (os.geteuid() != 0)
+
+
+def test_a_group_gets_the_limits_its_controllers_have(delegated: Path) -> None:
+    made = cgroup.make(delegated, "run", JOB.limits)
+
+    assert list(made.iterdir()) == []
+    cgroup.remove(made)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("events", "ran_out"), [("oom 3\noom_kill 0\n", False), ("oom 1\noom_kill 2\n", True), ("", False)]
+)
+def test_running_out_of_memory_is_read_from_the_kernel(tmp_path: Path, events: str, ran_out: bool) -> None:
+    (tmp_path / "memory.events").write_text(events)
+
+    assert cgroup.ran_out_of_memory(str(tmp_path)) is ran_out
+
+
+def test_the_cgroup2_mount_is_found() -> None:
+    mounts = "24 1 0:22 / /proc rw - proc proc rw\n31 24 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
+
+    assert cgroup.mount_point(mounts) == Path("/sys/fs/cgroup")
+    assert cgroup.mount_point("24 1 0:22 / /proc rw - proc proc rw\n") is None

@@ -8,7 +8,7 @@ import select
 import signal
 from typing import NoReturn
 
-from workers.sandbox import kernel
+from workers.sandbox import cgroup, kernel
 from workers.sandbox.child import run_child
 from workers.sandbox.ending import EndOfProcess, report_to
 from workers.sandbox.job import Job
@@ -23,6 +23,8 @@ def run_init(job: Job, *, ready: int, status: int) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         _check_supervisor(status)
+        if job.cgroup is not None:
+            cgroup.join(job.cgroup)
         if job.level is Level.FULL:
             enter_new_root(job)
         child = os.fork()

@@ -19,6 +19,7 @@ class Job:
     Attributes:
         import_root: folder on the child's import path; holds links to `code` and nothing else.
         code: folders of our own code.
+        cgroup: control group of this run alone; None where none was delegated.
         uid: user the child becomes; None keeps the worker's (which then is no root).
     """
 
@@ -33,6 +34,7 @@ class Job:
     spawns: bool
     uid: int | None
     cores: tuple[int, ...] | None
+    cgroup: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

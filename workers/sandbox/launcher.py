@@ -9,8 +9,6 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from farm.domain.errors import EnvironmentMissing
 from workers.sandbox.environment import zygote_environment
@@ -35,11 +33,10 @@ class Zygote:
     """One running zygote; several threads may submit at once."""
 
     def __init__(self, environment: Path, preload: tuple[str, ...], *, import_root: Path, folder: Path) -> None:
-        """Start the interpreter and wait until it has imported `preload`.
+        """Start the interpreter; `await_import` says when it is of use.
 
         Raises:
             EnvironmentMissing: no interpreter there.
-            ZygoteFailed: an import failed, took too long, or left threads that a fork would not survive.
         """
         python = environment / "bin" / "python3"
         if not os.access(python, os.X_OK):
@@ -60,7 +57,6 @@ class Zygote:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._await_import()
 
     @property
     def pid(self) -> int:
@@ -85,41 +81,19 @@ class Zygote:
                 raise ZygoteFailed(f"the zygote took no job: {exc}") from exc
         return ours
 
-    def close(self) -> None:
-        """End the zygote; supervisors notice and take their runs down."""
-        self._control.close()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.unlink(missing_ok=True)
+    def await_import(self) -> None:
+        """Wait until the zygote has imported what it should.
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _last_words(self) -> str:
-        """End the process, let it finish its sentence, and return what it printed."""
-        self._control.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_S)
-        words = self._log.read_text(errors="replace")[-1500:].strip()
-        self._process.kill()
-        self.close()
-        return words
-
-    def _await_import(self) -> None:
+        Raises:
+            ZygoteFailed: an import failed, took too long, or left threads that a fork would not survive.
+        """
         self._control.settimeout(START_S)
         try:
             message = self._control.recv(MESSAGE_BYTES)
-        except TimeoutError:
+        except OSError:
             message = b""
-        self._control.settimeout(None)
+        else:
+            self._control.settimeout(None)
         surplus = json.loads(message)["threads"] if message else []
         if message and not surplus:
             return
@@ -127,3 +101,26 @@ class Zygote:
         if surplus:
             raise ZygoteFailed(f"the zygote's imports left threads and it must not fork: {', '.join(surplus)}")
         raise ZygoteFailed(f"the zygote did not start: {words or 'no output'}")
+
+    def close(self) -> None:
+        """End the zygote, from whatever thread; supervisors notice and take their runs down."""
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._control.close()
+        self._log.unlink(missing_ok=True)
+
+    def _last_words(self) -> str:
+        """End the process, let it finish its sentence, and return what it printed."""
+        with suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
+        words = self._log.read_text(errors="replace")[-1500:].strip() if self._log.exists() else "it was closed"
+        self._process.kill()
+        self.close()
+        return words

@@ -22,14 +22,12 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 
 def leave_host(*, as_root: bool) -> None:
-    """Give the next child its own pid, network, IPC, name and cgroup view; an ordinary user maps itself first.
+    """Give the next child its own pid, network, IPC and name; an ordinary user maps itself first.
 
     Raises:
         OSError: the kernel or the container forbids it.
     """
-    kinds = (
-        kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID | kernel.CLONE_NEWCGROUP
-    )
+    kinds = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWPID
     if as_root:
         kernel.unshare(kinds)
         return
@@ -49,7 +47,7 @@ def enter_new_root(job: Job) -> None:
         OSError: a path does not exist, or a mount is refused.
     """
     os.umask(0o022)
-    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWCGROUP)
     _loopback_up()
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     sources = _open_sources(job)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workers.sandbox import processes, slots
-from workers.sandbox.job import MESSAGE_BYTES, Job, Observed, setup_failed, unpack_observed
+from workers.sandbox import cgroup, slots
+from workers.sandbox.conversation import Conversation
+from workers.sandbox.job import Job, Observed, setup_failed
 from workers.sandbox.launcher import Zygote, ZygoteFailed
 from workers.sandbox.values import Call, Ending, Level
 
@@ -20,9 +23,6 @@ CODE_FOLDERS = ("farm", "workers", "hardware_profiles")
 """What of the code root a child may read; its siblings may hold secrets."""
 
 _POLL_S = 0.05
-_CANCEL_GRACE_S = 1.0
-_SILENCE_S = 60.0
-"""A supervisor that says nothing so long after its time is taken for dead."""
 
 Key = tuple[Path, tuple[str, ...]]
 
@@ -38,13 +38,33 @@ class _Place:
 class Pool:
     """Run calls; start, replace and end zygotes."""
 
-    def __init__(self, *, folder: Path, code_root: Path, slots: int, code: tuple[str, ...] = CODE_FOLDERS) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        code_root: Path,
+        slots: int,
+        code: tuple[str, ...] = CODE_FOLDERS,
+        groups: Path | None = None,
+    ) -> None:
+        """Prepare the folder; zygotes start when they are needed.
+
+        Args:
+            folder: see Sandbox.
+            code_root: see Sandbox.
+            slots: see Sandbox.
+            code: see Sandbox.
+            groups: control group in which each run gets one of its own.
+        """
         self._folder = folder
         self._code = tuple(code_root.absolute() / name for name in code if (code_root / name).is_dir())
         self._import_root = _link(self._code, folder.absolute() / "code")
         self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
             self._slots.put(slot)
+        self._groups = groups
+        self._run_numbers = itertools.count()
+        self._starters = ThreadPoolExecutor(max_workers=2 * slots, thread_name_prefix="zygote")
         self._places: dict[Key, _Place] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -65,6 +85,9 @@ class Pool:
                 if place.zygote is not None:
                     place.zygote.close()
                 place.zygote = Zygote(*key, import_root=self._import_root, folder=self._folder)
+                if self._closed:
+                    place.zygote.close()
+                place.zygote.await_import()
             return place.zygote
 
     def run(self, call: Call, level: Level, cancel: threading.Event | None = None) -> Ending:
@@ -86,13 +109,14 @@ class Pool:
             return tuple(place.zygote.pid for place in self._places.values() if place.zygote and place.zygote.alive)
 
     def close(self) -> None:
+        """End all zygotes, also those that still import; a run in flight ends as a setup error."""
         with self._lock:
             self._closed = True
             places = list(self._places.values())
         for place in places:
-            with place.lock:
-                if place.zygote is not None:
-                    place.zygote.close()
+            if place.zygote is not None:
+                place.zygote.close()
+        self._starters.shutdown()
 
     @contextmanager
     def _slot(self, cancel: threading.Event) -> Iterator[int | None]:
@@ -112,12 +136,41 @@ class Pool:
         job = self._job(call, level, slots.user_of(slot))
         try:
             slots.hand_over(call.work, job.uid)
-            zygote = self.warm(call.environment, () if call.fresh else call.preload)
-            channel = zygote.submit(job)
+            zygote = self._warm_unless(cancel, call.environment, () if call.fresh else call.preload)
+            if zygote is None:
+                return Observed("cancelled")
+            with self._group(call) as group:
+                job = replace(job, cgroup=group)
+                with zygote.submit(job) as channel:
+                    return Conversation(channel, job).until_end(cancel)
         except (OSError, ZygoteFailed) as exc:
             return setup_failed(str(exc))
-        with channel:
-            return _Run(channel, job).until_end(cancel)
+
+    def _warm_unless(self, cancel: threading.Event, environment: Path, preload: tuple[str, ...]) -> Zygote | None:
+        """Return a zygote, or None as soon as `cancel` is set; a started import goes on for the next run."""
+        try:
+            starting = self._starters.submit(self.warm, environment, preload)
+        except RuntimeError as exc:
+            raise ZygoteFailed("the sandbox is closed") from exc
+        while not cancel.is_set():
+            try:
+                return starting.result(_POLL_S)
+            except TimeoutError:
+                continue
+        return None
+
+    @contextmanager
+    def _group(self, call: Call) -> Iterator[str | None]:
+        """Give a run its control group where there may be one."""
+        if self._groups is None:
+            yield None
+            return
+        name = f"farm-run-{os.getpid()}-{next(self._run_numbers)}"
+        group = cgroup.make(self._groups, name, call.limits)
+        try:
+            yield str(group)
+        finally:
+            cgroup.remove(group)
 
     def _job(self, call: Call, level: Level, uid: int | None) -> Job:
         return Job(
@@ -133,58 +186,6 @@ class Pool:
             uid=uid,
             cores=call.cores,
         )
-
-
-class _Run:
-    """The conversation with one supervisor."""
-
-    def __init__(self, channel: socket.socket, job: Job) -> None:
-        self._channel = channel
-        self._job = job
-        self._supervisor: int | None = None
-        channel.settimeout(_POLL_S)
-
-    def until_end(self, cancel: threading.Event) -> Observed:
-        deadline = time.monotonic() + self._job.limits.wall_s + _SILENCE_S
-        cancelled = False
-        while time.monotonic() < deadline:
-            observed = self._next()
-            if observed is not None:
-                return observed
-            if cancel.is_set() and not cancelled:
-                cancelled = True
-                deadline = time.monotonic() + _CANCEL_GRACE_S
-                self._ask_to_stop()
-        lost = self._lost()
-        return Observed("cancelled", detail="the supervisor did not answer and was killed") if cancelled else lost
-
-    def _next(self) -> Observed | None:
-        """Wait a moment for the next message; a reset says only that our own went unread, and what was sent is kept."""
-        try:
-            return self._heard(self._channel.recv(MESSAGE_BYTES))
-        except (TimeoutError, ConnectionResetError):
-            return None
-
-    def _heard(self, message: bytes) -> Observed | None:
-        if not message:
-            return self._lost()
-        if message.isdigit():
-            self._supervisor = int(message)
-            return None
-        return unpack_observed(message)
-
-    def _ask_to_stop(self) -> None:
-        try:
-            self._channel.send(b"cancel")
-        except (BrokenPipeError, ConnectionResetError):
-            return
-
-    def _lost(self) -> Observed:
-        """Clean up after a supervisor that ended without a verdict."""
-        if self._supervisor is not None:
-            processes.kill(self._supervisor)
-            processes.sweep(session=self._supervisor, uid=self._job.uid)
-        return setup_failed("the zygote or the supervisor was killed; run it again")
 
 
 def _link(code: tuple[Path, ...], folder: Path) -> Path:

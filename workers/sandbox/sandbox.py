@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from farm.domain.errors import EnvironmentMissing, IsolationTooWeak
+from workers.sandbox import cgroup
 from workers.sandbox.launcher import ZygoteFailed
 from workers.sandbox.pool import CODE_FOLDERS, Pool
 from workers.sandbox.selftest import examine
@@ -34,6 +35,7 @@ class Sandbox:
         at_most: Level = Level.FULL,
         code: tuple[str, ...] = CODE_FOLDERS,
         probe_in: Path | None = None,
+        groups: Path | None = None,
     ) -> None:
         """Prove the level by probes, once per process.
 
@@ -45,12 +47,15 @@ class Sandbox:
             slots: runs at once.
             at_most: the strongest level to try.
             probe_in: environment the probes run in; this interpreter's when omitted.
+            groups: control group (version 2) to make each run's in; the delegated one, if any, when omitted.
 
         Raises:
             IsolationTooWeak: the level is not accepted.
         """
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._pool = Pool(folder=folder, code_root=code_root, slots=slots, code=code)
+        self._pool = Pool(
+            folder=folder, code_root=code_root, slots=slots, code=code, groups=groups or cgroup.delegated()
+        )
         try:
             found = examine(self._pool, folder=folder, environment=probe_in or Path(sys.prefix), at_most=at_most)
             self.level, self.missing = found.level, found.missing

@@ -7,7 +7,7 @@ import signal
 import socket
 from typing import NoReturn
 
-from workers.sandbox import kernel, processes
+from workers.sandbox import cgroup, kernel, processes
 from workers.sandbox.ending import EndOfProcess
 from workers.sandbox.init import run_init
 from workers.sandbox.job import Job, Observed, pack, setup_failed
@@ -68,6 +68,8 @@ def _run(job: Job, channel: int, orphaned: int) -> Observed:
     os.close(ready)
     os.close(status)
     observed = Watch(job, Sources(channel, orphaned, heard_ready, heard_status), init=init).until_end()
+    if job.cgroup is not None:
+        cgroup.kill(job.cgroup)
     processes.kill(init)
     processes.kill_tree(os.getpid())
     return observed

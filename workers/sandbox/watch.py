@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workers.sandbox import disk, processes
+from workers.sandbox import cgroup, disk, processes
 from workers.sandbox.job import Job, Observed, setup_failed
 from workers.sandbox.values import OUT_OF_MEMORY_EXIT
 
@@ -116,6 +116,8 @@ class Watch:
         too_much, largest = self._disk()
         if too_much:
             return replace(observed, end="disk", detail=too_much)
+        if self._job.cgroup is not None and cgroup.ran_out_of_memory(self._job.cgroup):
+            return replace(observed, end="memory", detail=f"the kernel ended it at {limits.memory_bytes} bytes")
         if observed.exit_code == 0:
             return observed
         if largest >= limits.file_bytes:

@@ -6,6 +6,7 @@ forked children of torch and TensorFlow hang in their thread pools.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
@@ -13,6 +14,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from workers.sandbox import kernel, processes
 from workers.sandbox.job import MESSAGE_BYTES, Job, pack, setup_failed, unpack_job
@@ -48,11 +51,22 @@ def surplus_threads() -> list[str]:
     return names[1:] if len(names) > allowed else []
 
 
+@contextmanager
+def _dying_with(control: socket.socket) -> Iterator[None]:
+    """Have the kernel end this process when the worker's end closes: nobody listens while an import runs."""
+    flags = fcntl.fcntl(control, fcntl.F_GETFL)
+    fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(control, fcntl.F_SETFL, flags | os.O_ASYNC)
+    yield
+    fcntl.fcntl(control, fcntl.F_SETFL, flags)
+
+
 def main(control_fd: int, preload: list[str]) -> None:
     with socket.socket(fileno=control_fd) as control:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-        for module in preload:
-            importlib.import_module(module)
+        with _dying_with(control):
+            for module in preload:
+                importlib.import_module(module)
         gc.collect()
         gc.freeze()
         control.send(json.dumps({"threads": surplus_threads()}).encode())
