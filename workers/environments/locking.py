@@ -11,6 +11,8 @@ from workers.environments import FOLDER, lock_path, tools
 
 LEFT_OUT = {"builder": ("torchvision",)}
 """Packages that only metadata asks for: torchvision's wheels do not import beside a CPU build of torch."""
+UNTAGGED = ("torch",)
+"""Packages whose pin here would be read as the default index's build, which pulls CUDA."""
 _LOCAL_TAG = re.compile(r"^(?P<pin>[^=\s]+==[^+\s]+)\+\S+")
 
 
@@ -24,7 +26,7 @@ def compile_lock(name: str) -> bool:
     before = path.read_text() if path.is_file() else ""
     with tempfile.TemporaryDirectory() as folder:
         resolved = Path(folder) / path.name
-        resolved.write_text(before)
+        resolved.write_text("\n".join(tidy(before, UNTAGGED)))
         flags = ("--quiet", "--no-header", "--no-annotate", "--no-emit-index-url", "--output-file", str(resolved))
         version = () if _names_a_python(name) else ("--python-version", "3.11")
         argv = tools.uv("pip", "compile", *flags, *version, *environments.wanted(name).compile_flags, f"{name}.in")
