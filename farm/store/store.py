@@ -15,6 +15,7 @@ from farm.store.copies import CONTENT_TYPE, SINGLE_COPY_LIMIT_BYTES, Copy
 from farm.store.errors import foreign_errors
 from farm.store.names import UPLOADS, base64_of_hex, blob_key, upload_key
 from farm.store.presign import Presigner, Signed
+from farm.store.proof import prove
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -47,6 +48,14 @@ class Store:
             self._bucket.ensure()
         except TransferFailed as exc:
             raise FarmUnreachable(f"S3 at {self._bucket.endpoint} does not answer: {exc.message}") from exc
+
+    def prove(self) -> None:
+        """Check, with three small requests, that the store enforces checksums and conditions.
+
+        Raises:
+            ConfigurationError: it does not.
+        """
+        prove(self._bucket)
 
     def has_blob(self, sha256: str, size_bytes: int) -> bool:
         head = self._bucket.head(blob_key(sha256))

@@ -62,6 +62,11 @@ def test_a_presigned_put_takes_only_the_declared_bytes_and_only_once(store: Stor
     assert httpx.get(store.presign_blob_get(ref(data))).content == data
 
 
+def test_seaweedfs_keeps_the_promises_that_immutability_rests_on(store: Store) -> None:
+    store.prove()
+    assert not list(store.list_prefix("uploads/proof"))
+
+
 def upload_parts(store: Store, upload_id: str, parts: list[bytes]) -> None:
     multipart = store.begin_multipart(upload_id)
     done = []
