@@ -48,7 +48,7 @@ CASES = (
     Case(SAVED, "writes_savedmodel", "unsafe-model", "WriteFile"),
     Case(SAVED, "python_savedmodel", "unsafe-model", "EagerPyFunc"),
     Case(SAVED, "no_variables_savedmodel", "missing-file", "variables"),
-    Case(SAVED, "cut_variables_savedmodel", "corrupt-model", "damaged"),
+    Case(SAVED, "cut_variables_savedmodel", "corrupt-model", "Read less bytes than requested"),
     Case(SAVED, "cut_graph_savedmodel", "corrupt-model", "saved_model.pb is damaged"),
     Case(SAVED, "external_onnx", "missing-file", "saved_model.pb"),
     Case(KERAS, "lambda.keras", "unsafe-model", "Lambda"),

@@ -97,6 +97,12 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
     return TensorSpec(name, str(tensor.dtype), shape)
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    import tensorflow as tf
+
+    return tf.errors.OpError, RuntimeError, ValueError, TypeError
+
+
 RUNTIME = Runtime(
     name="keras",
     accepts=(Format.KERAS, Format.KERAS_H5),
@@ -105,4 +111,5 @@ RUNTIME = Runtime(
     preload=("tensorflow", "keras"),
     deployable=False,
     load=KerasSession,
+    refusals=refusals,
 )

@@ -95,6 +95,10 @@ class ExportedProgramSession:
         return {spec.name: torch.as_tensor(t).numpy() for spec, t in zip(self.outputs, tensors, strict=True)}
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    return RuntimeError, ValueError, TypeError, AssertionError
+
+
 RUNTIME = Runtime(
     name="torch-exported-program",
     accepts=(Format.TORCH_EXPORTED_PROGRAM,),
@@ -103,4 +107,5 @@ RUNTIME = Runtime(
     preload=("torch",),
     deployable=False,
     load=ExportedProgramSession,
+    refusals=refusals,
 )

@@ -90,6 +90,12 @@ class TorchScriptSession:
         return torch.from_numpy(array) if spec.dtype == UNKNOWN_DTYPE else array.item()
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    import torch
+
+    return torch.jit.Error, RuntimeError, ValueError, TypeError
+
+
 RUNTIME = Runtime(
     name="torchscript",
     accepts=(Format.TORCHSCRIPT,),
@@ -98,4 +104,5 @@ RUNTIME = Runtime(
     preload=("torch",),
     deployable=False,
     load=TorchScriptSession,
+    refusals=refusals,
 )

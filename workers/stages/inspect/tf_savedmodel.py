@@ -67,6 +67,7 @@ UNSAFE = frozenset(
 every SavedModel and are left out."""
 _SAVER = "__inference__traced_"
 """How the functions are named that save and restore variables."""
+_INDEX = "variables/variables.index"
 RESAVE = "Save the model again with tf.saved_model.save and submit the whole folder."
 
 
@@ -90,6 +91,7 @@ def run(given: StageInput) -> StageOutput:
     folder = model_folder(path)
     saved = _parse(folder / GRAPH_FILE)
     _refuse({node.op for node in _nodes(saved)}, saved)
+    _check_variables(folder, saved)
     session = _load(folder)
     facts = ModelFacts(
         format=Format.TF_SAVEDMODEL,
@@ -152,20 +154,25 @@ def _refuse(operators: set[str], saved: Any) -> None:
         )
 
 
+def _check_variables(folder: Path, saved: Any) -> None:
+    """Hold the graph's variables against the files that store them.
+
+    Raises:
+        MissingFile: there are variables, and their index was not submitted.
+    """
+    stored = any(node.op in ("VarHandleOp", "VariableV2") for node in _nodes(saved))
+    if stored and not (folder / _INDEX).is_file():
+        raise MissingFile(f"The SavedModel has variables, but not the file {_INDEX} that stores them.", remedy=RESAVE)
+
+
 def _load(folder: Path) -> SavedModelSession:
     import tensorflow as tf
 
-    if not (folder / "variables" / "variables.index").is_file() and (folder / "variables").is_dir():
-        raise MissingFile(f"{folder.name}/variables/variables.index was not submitted.", remedy=RESAVE)
     try:
         return SavedModelSession(folder)
     except (tf.errors.NotFoundError, FileNotFoundError) as exc:
         raise MissingFile(f"The SavedModel lacks a file: {plain(str(exc), limit=300)}", remedy=RESAVE) from exc
-    except (
-        tf.errors.DataLossError,
-        tf.errors.InvalidArgumentError,
-        tf.errors.OutOfRangeError,
-        OSError,
-        IndexError,
-    ) as exc:
-        raise CorruptModel(f"The SavedModel is damaged: {plain(str(exc), limit=300)}", remedy=RESAVE) from exc
+    except (tf.errors.OpError, OSError, ValueError, KeyError, IndexError) as exc:
+        raise CorruptModel(
+            f"TensorFlow does not load the SavedModel: {plain(str(exc), limit=300)}", remedy=RESAVE
+        ) from exc

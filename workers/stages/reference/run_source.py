@@ -5,7 +5,7 @@ One stage per source format, named reference-<format>, written over the runtimes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,10 @@ from farm.domain.codec import encode
 from farm.domain.errors import BadRequest, RequestError
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
-from workers.runtimes import Runtime, load_runtimes
+from workers.runtimes import Runtime, Session, load_runtimes
 from workers.stages.npz import NpzReader, NpzWriter
 from workers.stages.reference.data import check_data, chosen_rows, generated_samples, user_samples
+from workers.stages.wording import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def run_source(runtime: Runtime, given: StageInput) -> StageOutput:
         data = _data(given, options, stack)
         session = runtime.load(given.files["model"])
         target = given.work / "samples.npz"
-        observed = _record(session.run, data, target)
+        observed = _record(_runner(runtime, session), data, target)
     generated = "samples" not in given.files
     facts = {"samples": data.count, "generated": generated, "outputs": encode(observed)}
     return StageOutput(files={"samples": target}, facts=facts)
@@ -93,14 +94,30 @@ def _labelled(reader: NpzReader, specs: tuple[TensorSpec, ...]) -> bool:
     return header is not None and header.rows == reader.headers[specs[0].name].rows
 
 
-def _record(call: Any, data: _Data, target: Path) -> tuple[TensorSpec, ...]:
+def _runner(runtime: Runtime, session: Session) -> Callable[[Sample], Mapping[str, NDArray[Any]]]:
+    """Wrap the session so that its refusal of an input is the submitter's to mend."""
+
+    def run(sample: Sample) -> Mapping[str, NDArray[Any]]:
+        try:
+            return session.run(sample)
+        except runtime.refusals() as exc:
+            raise RequestError(
+                f"The source model itself does not run on these inputs: {plain(str(exc), limit=800)}",
+                remedy="Check shapes and values: give --input sizes and --calibration data that the model accepts.",
+                tool=runtime.name,
+            ) from exc
+
+    return run
+
+
+def _record(call: Callable[[Sample], Mapping[str, NDArray[Any]]], data: _Data, target: Path) -> tuple[TensorSpec, ...]:
     """Run every sample and write inputs and outputs; return the outputs as they came."""
     import numpy as np
 
     writer = NpzWriter(target)
     observed: tuple[TensorSpec, ...] = ()
     for index, sample in enumerate(data.samples):
-        outputs: Mapping[str, NDArray[Any]] = call(sample)
+        outputs = call(sample)
         _refuse_not_finite(outputs, index)
         for name, array in sample.items():
             writer.append(f"input/{name}", array, count=data.count)
