@@ -88,3 +88,19 @@ def number_tensors(model: onnx.ModelProto) -> None:
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]
     del graph.value_info[:]
+
+
+def rename_interface(model: onnx.ModelProto, inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    """Rename inputs and outputs; a new output name that an inner tensor holds already moves that tensor aside."""
+    graph = model.graph
+    renamed = {**inputs, **outputs}
+    taken = {name: f"{name}_inner" for name in renamed.values() if name not in renamed}
+    short = {**taken, **renamed}
+    for node in graph.node:
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.output[:] = [short.get(name, name) for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = short.get(tensor.name, tensor.name)
+    for value in (*graph.input, *graph.output):
+        value.name = renamed.get(value.name, value.name)
+    del graph.value_info[:]

@@ -1,6 +1,7 @@
 """Convert ONNX to float TFLite through a torch module: onnx2torch, then litert-torch.
 
-Tools: onnxslim 0.1.98, onnx2torch 1.5.15 (https://github.com/ENOT-AutoDL/onnx2torch), then workers/stages/litert_torch_call.py.
+Tools: onnxslim 0.1.98, onnx2torch 1.5.15 (https://github.com/ENOT-AutoDL/onnx2torch), then those of
+workers/stages/litert_torch_call.py.
 Limits: layouts stay NCHW; every axis is fixed; fewer operators than onnx2tf (no LSTM or GRU, no reflect padding across
 three axes), and about 15 s where onnx2tf takes 2.
 

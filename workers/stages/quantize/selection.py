@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
-SELECTION_SHARE = 4
+SELECTION_SHARE = 3
 """One sample in so many selects, the others calibrate; fewer samples than that do both."""
-MAX_SELECTION = 8
+MAX_SELECTION = 16
 
 
 @dataclass(frozen=True, slots=True)

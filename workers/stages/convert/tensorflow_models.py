@@ -1,0 +1,88 @@
+"""SavedModels and Keras models as one TensorFlow function of fixed shapes, in the source's order of tensors.
+
+Tested with tensorflow-cpu 2.21.0 and keras 3.15.1.
+Document: https://www.tensorflow.org/guide/saved_model, tensorflow/python/saved_model/load.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm.domain.artifact import Contract
+from farm.domain.facts import Format, TensorSpec
+from workers.runtimes.keras import load_model
+from workers.runtimes.tf_savedmodel import choose_signature, model_folder
+
+
+@dataclass(frozen=True, slots=True)
+class FixedFunction:
+    """A concrete function, and the model that owns its variables (which must live as long)."""
+
+    concrete: Any
+    owner: Any
+
+
+def load_function(kind: Format, path: Path, contract: Contract) -> FixedFunction:
+    """Load `path` and trace it with every axis fixed; outputs are flat, in the contract's order."""
+    import tensorflow as tf
+
+    inputs = tuple(binding.artifact for binding in contract.inputs)
+    if kind is Format.TF_SAVEDMODEL:
+        owner, call = _saved_model(path, inputs, [binding.artifact.name for binding in contract.outputs])
+    else:
+        owner, call = _keras(path)
+    signature = [
+        tf.TensorSpec(spec.static_shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)
+    ]
+    return FixedFunction(tf.function(call, input_signature=signature).get_concrete_function(), owner)
+
+
+def _saved_model(path: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> tuple[Any, Callable[..., Any]]:
+    import tensorflow as tf
+
+    accept_optimizers()
+    owner = tf.saved_model.load(str(model_folder(path)))
+    signature = owner.signatures[choose_signature(owner.signatures)]
+
+    def call(*tensors: Any) -> list[Any]:
+        results = signature(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)})
+        return [results[name] for name in outputs]
+
+    return owner, call
+
+
+def _keras(path: Path) -> tuple[Any, Callable[..., Any]]:
+    import keras
+
+    model = load_model(path)
+    structure = getattr(model, "_inputs_struct", None)
+
+    def call(*tensors: Any) -> list[Any]:
+        packed = tensors[0] if structure is None else keras.tree.pack_sequence_as(structure, list(tensors))
+        return list(keras.tree.flatten(model(packed, training=False)))
+
+    return model, call
+
+
+@cache
+def accept_optimizers() -> None:
+    """Let SavedModels load that hold the optimizer they were trained with.
+
+    TensorFlow revives an optimizer by a type that Keras 2 registered and Keras 3 does not; without one, loading ends
+    in "'_UserObject' object has no attribute 'add_slot'". A plain holder of its slots will do, since nothing trains.
+    """
+    import tensorflow as tf
+    from tensorflow.python.saved_model import revived_types
+
+    def add_slot(self: Any, var: Any, slot_name: str) -> Any:
+        return tf.Variable(tf.zeros(var.shape, var.dtype), trainable=False, name=slot_name)
+
+    slot_holder = type("SlotHolder", (tf.Module,), {"add_slot": add_slot})
+    registration = revived_types.VersionedTypeRegistration(
+        object_factory=lambda proto: slot_holder(), version=2, min_producer_version=1, min_consumer_version=1
+    )
+    revived_types.register_revived_type("optimizer", lambda known: isinstance(known, slot_holder), [registration])

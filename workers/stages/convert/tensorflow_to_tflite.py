@@ -1,0 +1,106 @@
+"""Convert SavedModels and Keras models to float TFLite with TensorFlow's own converter.
+
+Tool: tf.lite.TFLiteConverter.from_concrete_functions, tensorflow-cpu 2.21.0, keras 3.15.1.
+Document: https://www.tensorflow.org/api_docs/python/tf/lite/TFLiteConverter
+Limits: built-in operators only (no Select TF ops); every axis is fixed, since an open batch axis makes the file slower;
+inputs and outputs get the tool's names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.domain.facts import Format
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function
+from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.transforms import given_contract, proven
+
+PRELOAD = ("tensorflow", "keras", "ai_edge_litert.interpreter")
+
+
+def convert(given: StageInput, source: Format) -> StageOutput:
+    """Write model.tflite.
+
+    Raises:
+        ConversionFailed: an operator without a TFLite form.
+        NumericsBroken: the file does not compute the model's function.
+    """
+    contract = given_contract(given)
+    function = load_function(source, given.files["model"], contract)
+    path = given.work / "model.tflite"
+    with tool_call("tensorflow-cpu", *converter_errors()):
+        path.write_bytes(converter(function).convert())
+    return proven(
+        given,
+        path,
+        source=source,
+        target=Format.TFLITE,
+        reproduce=python_command(
+            "from pathlib import Path",
+            "from farm.domain.artifact import Binding, Contract",
+            "from farm.domain.facts import Format, TensorSpec",
+            "from workers.stages.convert.tensorflow_models import load_function",
+            "from workers.stages.convert.tensorflow_to_tflite import converter",
+            f"contract = {contract!r}",
+            f"function = load_function(Format({str(source)!r}), Path('model'), contract)",
+            "Path('model.tflite').write_bytes(converter(function).convert())",
+        ),
+    )
+
+
+def converter(function: FixedFunction) -> Any:
+    """Return the tool's converter for a function of fixed shapes."""
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([function.concrete], function.owner)
+
+
+def converter_errors() -> tuple[type[Exception], ...]:
+    """Name what the converter raises beside Python's own exceptions."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import ConverterError
+
+    return (ConverterError, tf.errors.OpError)
+
+
+@stage(
+    name="savedmodel-to-tflite",
+    version="1",
+    kind=Kind.CONVERT,
+    environment="builder",
+    source=Format.TF_SAVEDMODEL,
+    target=Format.TFLITE,
+    tools=("tensorflow-cpu",),
+    preload=PRELOAD,
+)
+def convert_saved_model(given: StageInput) -> StageOutput:
+    return convert(given, Format.TF_SAVEDMODEL)
+
+
+@stage(
+    name="keras-to-tflite",
+    version="1",
+    kind=Kind.CONVERT,
+    environment="builder",
+    source=Format.KERAS,
+    target=Format.TFLITE,
+    tools=("tensorflow-cpu", "keras"),
+    preload=PRELOAD,
+)
+def convert_keras(given: StageInput) -> StageOutput:
+    return convert(given, Format.KERAS)
+
+
+@stage(
+    name="keras-h5-to-tflite",
+    version="1",
+    kind=Kind.CONVERT,
+    environment="builder",
+    source=Format.KERAS_H5,
+    target=Format.TFLITE,
+    tools=("tensorflow-cpu", "keras", "h5py"),
+    preload=PRELOAD,
+)
+def convert_keras_h5(given: StageInput) -> StageOutput:
+    return convert(given, Format.KERAS_H5)
