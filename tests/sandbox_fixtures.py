@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import shutil
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from workers.sandbox import Call, Ending, Level, Limits, Sandbox, kernel, processes
+from workers.sandbox.sandbox import Setup
 
 REPOSITORY = Path(__file__).parents[1]
 NOBODY = 65534
@@ -34,6 +36,7 @@ _COPIED = (
         "tests/sandbox_fixtures.py",
         "tests/sandbox_toolchains.py",
         "tests/sandbox_threaded.py",
+        "tests/sandbox_slow.py",
     ),
 )
 
@@ -48,6 +51,7 @@ def public_folder() -> Path:
     """Return a folder that every user may pass through."""
     folder = Path(tempfile.mkdtemp(prefix="farm-sandbox-"))
     folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
@@ -125,10 +129,7 @@ def bench(
             accept=accept or (level,),
             code_root=code_root(),
             slots=slots,
-            at_most=level,
-            code=CODE,
-            probe_in=environment,
-            groups=groups,
+            setup=Setup(at_most=level, code=CODE, probe_in=environment, groups=groups),
         ) as sandbox,
     ):
         yield Bench(sandbox, environment, folder)

@@ -216,4 +216,4 @@ def test_the_self_test_prints_probes_by_policies() -> None:
 
 def test_a_sandbox_that_was_refused_leaves_nothing() -> None:
     with nothing_left(), pytest.raises(IsolationTooWeak):
-        Sandbox(folder=public_folder() / "refused", accept=(), code_root=code_root(), probe_in=Path(sys.prefix))
+        Sandbox(folder=public_folder() / "refused", accept=(), code_root=code_root())

@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from workers.sandbox import Level, processes
+from workers.sandbox import Ending, Level, processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from sandbox_fixtures import FIFO, Bench, Running, adopt_orphans, bench, nothing_left, survivors
@@ -48,6 +49,20 @@ def test_cancelling_ends_the_whole_tree_well_under_2_s(at: Bench, running: Runni
     assert (ending.end, survivors(family)) == ("cancelled", [])
     assert time.monotonic() - asked < 1
     assert len(family) >= 3
+
+
+def test_the_supervisor_keeps_off_the_childs_cores(at: Bench) -> None:
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("needs two processors")
+    running = Running(at, "announce_and_spin", fresh=True, cores=(max(cores),))
+    (supervisor, first, child) = processes.descendants(at.sandbox.zygote_pids()[0])
+
+    placed = [os.sched_getaffinity(pid) for pid in (supervisor, first, child)]
+
+    running.cancel.set()
+    assert running.join().end == "cancelled"
+    assert placed == [cores - {max(cores)}, cores - {max(cores)}, {max(cores)}]
 
 
 def test_a_killed_zygote_ends_its_runs_and_is_replaced(at: Bench, running: Running) -> None:
@@ -87,6 +102,52 @@ def test_a_stopped_supervisor_does_not_hold_up_cancelling(at: Bench) -> None:
 
     assert (ending.end, survivors(family)) == ("cancelled", [])
     assert time.monotonic() - asked < 2
+
+
+class Importing:
+    """A run that waits for a zygote whose import never ends."""
+
+    def __init__(self, at: Bench) -> None:
+        self.cancel = threading.Event()
+        self.ending: Ending | None = None
+        fifo = at.folder / "run" / "importing.fifo"
+        os.mkfifo(fifo)
+        self._thread = threading.Thread(target=self._run, args=(at,))
+        self._thread.start()
+        assert fifo.read_text() == "importing"
+
+    def _run(self, at: Bench) -> None:
+        call = replace(at.call("exit_with_7", at.work()), preload=("tests.sandbox_slow",))
+        self.ending = at.sandbox.run(call, cancel=self.cancel)
+
+    def join(self) -> Ending:
+        self._thread.join(10)
+        assert self.ending is not None, "the run did not end"
+        return self.ending
+
+
+def test_cancelling_does_not_wait_for_an_import() -> None:
+    adopt_orphans()
+    with bench(Level.FULL) as at:
+        importing = Importing(at)
+        asked = time.monotonic()
+
+        importing.cancel.set()
+
+        assert importing.join().end == "cancelled"
+        assert time.monotonic() - asked < 1
+
+
+def test_closing_ends_an_import() -> None:
+    adopt_orphans()
+    with bench(Level.FULL) as at:
+        importing = Importing(at)
+        asked = time.monotonic()
+
+        at.sandbox.close()
+
+        assert importing.join().end == "setup"
+        assert time.monotonic() - asked < 2
 
 
 WORKER = """

@@ -47,15 +47,7 @@ class Pool:
         code: tuple[str, ...] = CODE_FOLDERS,
         groups: Path | None = None,
     ) -> None:
-        """Prepare the folder; zygotes start when they are needed.
-
-        Args:
-            folder: see Sandbox.
-            code_root: see Sandbox.
-            slots: see Sandbox.
-            code: see Sandbox.
-            groups: control group in which each run gets one of its own.
-        """
+        """Prepare the folder; zygotes start when they are needed, control groups are made in `groups`."""
         self._folder = folder
         self._code = tuple(code_root.absolute() / name for name in code if (code_root / name).is_dir())
         self._import_root = _link(self._code, folder.absolute() / "code")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,23 @@ from workers.sandbox.selftest import examine
 from workers.sandbox.values import Call, Ending, Level
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a sandbox finds out by itself unless it is told.
+
+    Attributes:
+        at_most: the strongest level to try.
+        code: folders of the code root that a child may read.
+        probe_in: environment the probes run in; this interpreter's when None.
+        groups: control group (version 2) to make each run's in; the delegated one, if any, when None.
+    """
+
+    at_most: Level = Level.FULL
+    code: tuple[str, ...] = CODE_FOLDERS
+    probe_in: Path | None = None
+    groups: Path | None = None
+
+
 class Sandbox:
     """Runs calls in isolated children; thread-safe.
 
@@ -26,38 +44,27 @@ class Sandbox:
     """
 
     def __init__(
-        self,
-        *,
-        folder: Path,
-        accept: Collection[Level],
-        code_root: Path,
-        slots: int = 2,
-        at_most: Level = Level.FULL,
-        code: tuple[str, ...] = CODE_FOLDERS,
-        probe_in: Path | None = None,
-        groups: Path | None = None,
+        self, *, folder: Path, accept: Collection[Level], code_root: Path, slots: int = 2, setup: Setup | None = None
     ) -> None:
         """Prove the level by probes, once per process.
 
         Args:
             folder: for logs of zygotes and the probes' files; made when absent.
             accept: levels to go on with.
-            code_root: holds our own code; a child may read `code`, and nothing else of it.
-            code: names of folders there.
+            code_root: holds our own code, of which a child may read some folders.
             slots: runs at once.
-            at_most: the strongest level to try.
-            probe_in: environment the probes run in; this interpreter's when omitted.
-            groups: control group (version 2) to make each run's in; the delegated one, if any, when omitted.
+            setup: what else to decide here instead of finding it out.
 
         Raises:
             IsolationTooWeak: the level is not accepted.
         """
+        setup = setup or Setup()
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._pool = Pool(
-            folder=folder, code_root=code_root, slots=slots, code=code, groups=groups or cgroup.delegated()
-        )
+        groups = setup.groups or cgroup.delegated()
+        self._pool = Pool(folder=folder, code_root=code_root, slots=slots, code=setup.code, groups=groups)
         try:
-            found = examine(self._pool, folder=folder, environment=probe_in or Path(sys.prefix), at_most=at_most)
+            environment = setup.probe_in or Path(sys.prefix)
+            found = examine(self._pool, folder=folder, environment=environment, at_most=setup.at_most)
             self.level, self.missing = found.level, found.missing
             if self.level not in accept:
                 raise IsolationTooWeak(_too_weak(self.level, accept, self.missing), level=self.level.value)

@@ -30,6 +30,7 @@ def supervise(job: Job, channel: socket.socket, *, zygote: int) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         close_all_but(channel.fileno())
         channel.send(str(os.getpid()).encode())
+        _keep_off(job.cores or ())
         if job.level is Level.FULL:
             leave_host(as_root=os.geteuid() == 0)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -44,6 +45,13 @@ def close_all_but(*kept: int) -> None:
     for descriptor in (*sorted(kept), _HIGHEST_FD):
         os.closerange(low, descriptor)
         low = descriptor + 1
+
+
+def _keep_off(cores: tuple[int, ...]) -> None:
+    """Leave the child's processors to it: watching must not disturb what it measures."""
+    others = os.sched_getaffinity(0) - set(cores)
+    if cores and others:
+        os.sched_setaffinity(0, others)
 
 
 def _end_of_zygote(zygote: int) -> int:
