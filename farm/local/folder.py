@@ -32,7 +32,10 @@ MIN_FREE_BYTES = 256 << 20
 LONGEST_SOCKET_FOLDER = 85
 """sockaddr_un holds 107 bytes; the longest socket name in the folder, .s.PGSQL.65535, has 15."""
 
-SECRETS = ("postgres", "redis", "redis_worker", "s3_access_key", "s3_secret_key", "user_token", "host_token", "flower")
+SECRETS = (
+    *("postgres", "redis", "redis_worker", "s3_access_key", "s3_secret_key", "s3_internal"),
+    *("user_token", "host_token", "flower"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from farm.local.folder import Folder
 from farm.local.info import FlowerAccess, S3Access
 from farm.local.part import BASE_NAMES, NotReady, Part
 from farm.local.postgres import last_activity
+from farm.local.redis import WORKER_USER, waits_for_messages
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -174,6 +175,8 @@ def _require_live_host(wiring: Wiring, started: datetime) -> None:
     fresh = [host for host in hosts if host["live"] and datetime.fromisoformat(host["last_heartbeat"]) >= started]
     if not fresh:
         raise NotReady("no host has attested and sent a heartbeat since the worker started")
+    if not waits_for_messages(wiring.redis, WORKER_USER):
+        raise NotReady("the worker does not wait for messages yet")
 
 
 def _require_flower(wiring: Wiring) -> None:

@@ -56,6 +56,17 @@ def redis_part(folder: Folder, *, port: int, secrets: Mapping[str, str], durable
     )
 
 
+def waits_for_messages(url: str, user: str) -> bool:
+    """Tell whether a client of that user blocks on its queues now."""
+    import redis
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            return any(found["user"] == user and found["cmd"] == "brpop" for found in client.client_list())
+    except redis.RedisError as exc:
+        raise NotReady(f"the broker does not answer: {exc}") from exc
+
+
 def redis_url(port: int, password: str, *, user: str = "") -> str:
     return f"redis://{user}:{password}@127.0.0.1:{port}/0"
 

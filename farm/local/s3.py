@@ -19,6 +19,9 @@ BUCKET = "farm"
 REGION = "us-east-1"
 SERVERS = ("s3", "master", "filer", "volume", "admin")
 PORT_NAMES = tuple(f"{server}.port" for server in SERVERS)
+INTERNAL_KEYS = ("WEED_JWT_SIGNING_KEY", "WEED_JWT_FILER_SIGNING_KEY", "WEED_JWT_FILER_SIGNING_READ_KEY")
+"""Filer and volume server ask each other for signatures with these."""
+
 PROBE_KEY = "uploads/.probe"
 
 
@@ -47,6 +50,7 @@ def s3_part(
         environment={
             **{"PATH": "/usr/bin:/bin", "HOME": str(scratch), "TMPDIR": str(scratch)},
             **{"AWS_ACCESS_KEY_ID": secrets["s3_access_key"], "AWS_SECRET_ACCESS_KEY": secrets["s3_secret_key"]},
+            **dict.fromkeys(INTERNAL_KEYS, secrets["s3_internal"]),
         },
         probe=probe,
         cwd=scratch,
@@ -72,6 +76,8 @@ def _argv(data: Path, sockets: Path, ports: Mapping[str, int]) -> tuple[str, ...
         *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"),
         # a master that resumes its state is leader a moment too late for the volume server, which then waits 5 s
         *("-master.resumeState=false", "-volume.preStopSeconds=0"),
+        # without these and the internal keys, the servers behind S3 give and take files from whoever asks
+        "-disableHttp=true",
         *(f"-bucket={BUCKET}", f"-filer.localSocket={sockets / 'filer'}", f"-s3.localSocket={sockets / 's3'}"),
         *(f"-{name}={port}" for name, port in _all_ports(ports).items()),
     )

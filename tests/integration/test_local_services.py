@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
+import httpx
 import psycopg
 import pytest
 import redis
@@ -24,6 +25,7 @@ from farm.local import SERVICES, Stack, StackInfo, find_running, services, wheel
 from farm.local.accounts import Account, unprivileged_account
 from farm.local.folder import Folder
 from farm.local.process import identify
+from farm.local.s3 import PORT_NAMES
 from farm.queue import make_app
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +95,23 @@ def test_nobody_gets_in_without_a_password(running: StackInfo) -> None:
     )
     with pytest.raises(ClientError):
         wrong.head_bucket(Bucket=running.s3.bucket)
+
+
+def test_the_servers_behind_s3_give_and_take_no_files(running: StackInfo) -> None:
+    s3_client(running).put_object(Bucket=running.s3.bucket, Key="blobs/secret", Body=b"secret")
+    first = int(running.s3.endpoint.rpartition(":")[2])
+    paths = (f"/buckets/{running.s3.bucket}/blobs/secret", "/dir/status", f"/col/delete?collection={running.s3.bucket}")
+
+    with httpx.Client(trust_env=False) as client:
+        answers = [
+            client.request(method, f"http://127.0.0.1:{port}{path}").status_code
+            for port in range(first + 1, first + len(PORT_NAMES))
+            for path in paths
+            for method in ("GET", "PUT", "POST")
+        ]
+
+    assert min(answers) >= 400
+    assert s3_client(running).get_object(Bucket=running.s3.bucket, Key="blobs/secret")["Body"].read() == b"secret"
 
 
 def test_the_servers_listen_on_loopback_only(running: StackInfo) -> None:
