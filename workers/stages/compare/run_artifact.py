@@ -130,6 +130,7 @@ def _register(runtime: Runtime) -> None:
         check=always,
         runtime=runtime.name,
         inputs=("samples",),
+        reads=("name",),
         tools=runtime.tools,
         preload=runtime.preload,
     )(partial(run_compare, runtime))

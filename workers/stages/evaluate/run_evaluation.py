@@ -124,6 +124,7 @@ def _register(runtime: Runtime) -> None:
         runtime=runtime.name,
         inputs=("evaluation",),
         options=EvaluateOptions,
+        reads=("name",),
         tools=runtime.tools,
         preload=runtime.preload,
         timeout_s=1800.0,

@@ -53,7 +53,7 @@ def run(given: StageInput) -> StageOutput:
     kind=Kind.INSPECT,
     source=Format.KERAS_H5,
     environment="builder",
-    tools=("keras", "tensorflow-cpu"),
+    tools=("keras", "tensorflow-cpu", "h5py"),
     preload=("tensorflow", "keras"),
     timeout_s=180.0,
 )

@@ -7,6 +7,7 @@ The validity test is an interpreter with allocated tensors; operators are then r
 from __future__ import annotations
 
 import math
+import mmap
 import re
 from collections import Counter
 from pathlib import Path
@@ -44,17 +45,19 @@ def run(given: StageInput) -> StageOutput:
     """
     entry = entry_file(given.files["model"], SUFFIXES)
     session = _open(entry)
-    model = _flatbuffer(entry)
-    operators = _operators(model)
+    with entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        model = _flatbuffer(data)
+        operators, parameters, subgraphs = _operators(model), _parameters(model), model.SubgraphsLength()
+        producer = plain((model.Description() or b"").decode(errors="replace"), limit=200) or None
     facts = ModelFacts(
         format=Format.TFLITE,
         inputs=session.inputs,
         outputs=session.outputs,
         operators=dict(operators),
-        parameters=_parameters(model),
+        parameters=parameters,
         size_bytes=entry.stat().st_size,
-        producer=plain((model.Description() or b"").decode(errors="replace"), limit=200) or None,
-        extra={"subgraphs": model.SubgraphsLength()},
+        producer=producer,
+        extra={"subgraphs": subgraphs},
     )
     return StageOutput(facts=encode(facts))
 
@@ -87,10 +90,10 @@ def _refusal(entry: Path, message: str) -> Exception:
     return CorruptModel(f"LiteRT does not open {entry.name}: {plain(message, limit=500)}", remedy=RESAVE)
 
 
-def _flatbuffer(entry: Path) -> Any:
+def _flatbuffer(data: mmap.mmap) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.Model.GetRootAs(entry.read_bytes(), 0)
+    return schema.Model.GetRootAs(data, 0)
 
 
 def _operators(model: Any) -> Counter[str]:

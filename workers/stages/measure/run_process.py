@@ -127,6 +127,7 @@ def _register(runtime: Runtime) -> None:
         check=always,
         runtime=runtime.name,
         options=MeasureOptions,
+        reads=("name",),
         tools=runtime.tools,
         preload=runtime.preload,
         fresh=True,
