@@ -108,6 +108,15 @@ def run_programs(work: Path) -> None:
     subprocess.run(["true"], check=True)
 
 
+def sleep_with_family(work: Path) -> None:
+    """Start children where that is allowed, then sleep."""
+    try:
+        subprocess.Popen(["/bin/sh", "-c", "sleep 600 & sleep 600"])
+    except PermissionError:
+        print("alone")
+    signal.pause()
+
+
 def spin(work: Path) -> None:
     announce_quietly = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in announce_quietly:

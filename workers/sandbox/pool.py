@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -128,15 +129,27 @@ class Pool:
         job = self._job(call, level, slots.user_of(slot))
         try:
             slots.hand_over(call.work, job.uid)
-            zygote = self._warm_unless(cancel, call.environment, () if call.fresh else call.preload)
-            if zygote is None:
-                return Observed("cancelled")
             with self._group(call) as group:
                 job = replace(job, cgroup=group)
-                with zygote.submit(job) as channel:
+                channel = self._submit(job, call, cancel)
+                if channel is None:
+                    return Observed("cancelled")
+                with channel:
                     return Conversation(channel, job).until_end(cancel)
         except (OSError, ZygoteFailed) as exc:
             return setup_failed(str(exc))
+
+    def _submit(self, job: Job, call: Call, cancel: threading.Event) -> socket.socket | None:
+        """Hand the job to its zygote; to a new one when that died without anybody noticing yet."""
+        preload = () if call.fresh else call.preload
+        zygote = self._warm_unless(cancel, call.environment, preload)
+        try:
+            return zygote.submit(job) if zygote else None
+        except ZygoteFailed:
+            if zygote is not None:
+                zygote.close()
+            zygote = self._warm_unless(cancel, call.environment, preload)
+            return zygote.submit(job) if zygote else None
 
     def _warm_unless(self, cancel: threading.Event, environment: Path, preload: tuple[str, ...]) -> Zygote | None:
         """Return a zygote, or None as soon as `cancel` is set; a started import goes on for the next run."""
