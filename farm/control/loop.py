@@ -1,6 +1,8 @@
-"""Control's loop: wait for a notification or a tick, then do what is due.
+"""Control's loops: wait for a notification or a tick, then do what is due.
 
-Any number of controls may run: work is claimed by row locks, there is no leader.
+Three loops run beside one another, so that a slow store never holds up a message and a silent broker never holds up a
+lease: moving jobs on, publishing results, and watching over leases, lost messages and leftovers. Any number of
+controls may run: work is claimed by row locks, there is no leader.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,7 +22,7 @@ from farm.control.publishing import publish_next
 from farm.domain.errors import FarmError
 from farm.ledger import Ledger
 from farm.ledger.attempts import lose_expired
-from farm.ledger.events import CONTROL
+from farm.ledger.events import CONTROL, PUBLISHING
 from farm.ledger.files import take_expired_uploads
 from farm.ledger.listen import Listener
 from farm.ledger.steps import OUTBOX
@@ -34,61 +36,95 @@ RETENTION_EVERY_S = 300.0
 
 @dataclass(slots=True)
 class Duty:
-    """One thing control does: `work` in a transaction, again while it says there is more."""
+    """One thing control does: `work` in a transaction, again while it returns True (there is more)."""
 
     name: str
-    work: Callable[[Session], object]
+    work: Callable[[Session], bool]
     every_s: float = 0.0
     due: float = field(default=0.0)
 
     def run(self, ledger: Ledger, now: float) -> None:
-        """Do it when due; a part that does not answer is said once per tick and tried again."""
+        """Do it when due; a part that does not answer is said and tried again at the next tick."""
         if now < self.due:
             return
         self.due = now + self.every_s
         try:
-            while ledger.run(self.work) is True:
+            while ledger.run(self.work):
                 pass
         except FarmError as error:
             log.warning("A duty of control could not be done.", action=self.name, code=error.code, reason=error.message)
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A thread with its duties, in their order, and the topics that wake it."""
+
+    name: str
+    topics: Collection[str]
+    duties: Sequence[Duty]
+
+    def run(self, ledger: Ledger, stopping: threading.Event, tick_s: float) -> None:
+        with Listener(ledger.url, self.topics) as listener:
+            while not stopping.is_set():
+                now = time.monotonic()
+                for duty in self.duties:
+                    duty.run(ledger, now)
+                listener.wait(tick_s)
+
+
 class Control:
-    """The parts control works with, and its duties in their order."""
+    """The parts control works with, and its loops."""
 
     def __init__(self, config: Settings) -> None:
         self.config = config
-        self.ledger = Ledger(config.database_url.get_secret_value(), pool_size=4)
-        self.store = Store(config)
-        self.app = make_app(config.redis_url.get_secret_value())
-        self.broker = Broker(config.redis_url.get_secret_value())
+        self.ledger = Ledger(config.database_url.get_secret_value(), application="farm-control", pool_size=4)
         self.stopping = threading.Event()
-        tick_s = config.control_tick_s
-        self.duties = [
-            Duty("lose-expired-leases", lambda s: lose_expired(s, max_attempts=config.max_attempts) == 50, tick_s),
-            Duty("advance-jobs", lambda s: advance_next(s, config)),
-            Duty("send-outbox", lambda s: send_outbox(s, self.app, config) == 100),
-            Duty("publish-results", lambda s: publish_next(s, self.store)),
-            Duty("advance-published", lambda s: advance_next(s, config)),
-            Duty("republish-lost", lambda s: republish(s, self.app, self.broker, config), tick_s),
-            Duty("expire-uploads", self._expire_uploads, RETENTION_EVERY_S),
-        ]
+        app = make_app(config.redis_url.get_secret_value())
+        broker = Broker(config.redis_url.get_secret_value())
+        store = Store(config)
+        self.loops = (
+            Loop(
+                "moving",
+                (CONTROL, OUTBOX),
+                (
+                    Duty("advance-jobs", lambda s: advance_next(s, config)),
+                    Duty("send-outbox", lambda s: send_outbox(s, app, config)),
+                ),
+            ),
+            Loop("publishing", (PUBLISHING,), (Duty("publish-results", lambda s: publish_next(s, store)),)),
+            Loop(
+                "watching",
+                (),
+                (
+                    Duty("lose-expired-leases", lambda s: lose_expired(s, max_attempts=config.max_attempts)),
+                    Duty("republish-lost", lambda s: republish(s, app, broker, config)),
+                    Duty("expire-uploads", lambda s: _expire_uploads(s, store, config), RETENTION_EVERY_S),
+                ),
+            ),
+        )
 
     def run(self) -> None:
-        """Work until stopped."""
-        with Listener(self.config.database_url.get_secret_value(), (CONTROL, OUTBOX)) as listener:
-            while not self.stopping.is_set():
-                now = time.monotonic()
-                for duty in self.duties:
-                    duty.run(self.ledger, now)
-                listener.wait(self.config.control_tick_s)
+        """Work until stopped; a loop that breaks ends control, and its supervisor starts it again."""
+        threads = [threading.Thread(target=self._guarded, args=(loop,), name=loop.name) for loop in self.loops]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def stop(self, *_: object) -> None:
         self.stopping.set()
 
-    def _expire_uploads(self, session: Session) -> None:
-        for upload_id, multipart_id in take_expired_uploads(session, older_than_s=self.config.upload_retention_s):
-            self.store.abort(upload_id, multipart_id)
+    def _guarded(self, loop: Loop) -> None:
+        try:
+            loop.run(self.ledger, self.stopping, self.config.control_tick_s)
+        finally:
+            self.stopping.set()
+
+
+def _expire_uploads(session: Session, store: Store, config: Settings) -> bool:
+    for upload_id, multipart_id in take_expired_uploads(session, older_than_s=config.upload_retention_s):
+        store.abort(upload_id, multipart_id)
+    return False
 
 
 def main() -> None:

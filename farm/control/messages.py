@@ -22,8 +22,10 @@ from farm.settings import Settings
 BATCH = 100
 
 
-def send_outbox(session: Session, app: Celery, config: Settings) -> int:
+def send_outbox(session: Session, app: Celery, config: Settings) -> bool:
     """Publish due messages and mark their steps published; a crash in between sends some twice, which claims bear.
+
+    Returns: whether more may be due.
 
     Raises:
         FarmUnreachable: the broker does not answer; nothing is marked.
@@ -42,10 +44,10 @@ def send_outbox(session: Session, app: Celery, config: Settings) -> int:
             _send(app, step, entry.attempt, config)
             step.phase, step.published = StepPhase.PUBLISHED.value, func.now()
     session.execute(delete(Outbox).where(Outbox.id.in_([entry.id for entry, _ in rows])))
-    return len(rows)
+    return len(rows) == BATCH
 
 
-def republish(session: Session, app: Celery, broker: Broker, config: Settings) -> int:
+def republish(session: Session, app: Celery, broker: Broker, config: Settings) -> bool:
     """Send again what was published and never claimed, when its message is gone or must be supposed to be.
 
     At once when Redis lost everything; else when its queue is empty and no live host holds it while waiting for its
@@ -61,7 +63,7 @@ def republish(session: Session, app: Celery, broker: Broker, config: Settings) -
     for step in again:
         _send(app, step, step.attempts + 1, config)
         step.published = func.now()
-    return len(again)
+    return False
 
 
 def _send(app: Celery, step: Step, attempt: int, config: Settings) -> None:

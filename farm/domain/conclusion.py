@@ -7,6 +7,7 @@ from typing import Any
 
 from farm.domain.artifact import Artifact
 from farm.domain.errors import Failure, FarmBug
+from farm.domain.measurement import versus_float
 from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.progress import Progress, States, StepPhase, StepState, branch_failure
 from farm.domain.recipe import BASELINE
@@ -64,13 +65,13 @@ def _succeeded(
     measured = states[branch.measure]
     accuracy = states[branch.evaluate].facts["accuracy"] if branch.evaluate else None
     conditions = measured.facts["conditions"]
-    versus_float = _versus_float(plan, result, measured, progress, states)
+    ratio = _versus_float(plan, result, measured, progress, states)
     holding = judge(
         result.recipe,
         numerics=compared["numerics"],
         accuracy=accuracy,
         conditions=conditions,
-        versus_float=versus_float,
+        versus_float=ratio,
     )
     artifact = artifact_of(result, branch, states)
     contract = dict(compared["artifact"])
@@ -89,7 +90,7 @@ def _succeeded(
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
-            "versus_float": versus_float,
+            "versus_float": ratio,
             "reused": measured.reused,
             "age_s": measured.age_s if measured.reused else None,
         },
@@ -114,8 +115,7 @@ def _versus_float(
         return None
     if not (other.facts["conditions"]["valid"] and measured.facts["conditions"]["valid"]):
         return None
-    mine = float(measured.facts["execution_summary"]["estimated_inference_time"])
-    return float(other.facts["execution_summary"]["estimated_inference_time"]) / mine
+    return versus_float(measured.facts["execution_summary"], other.facts["execution_summary"])
 
 
 def _failed(failure: Failure) -> dict[str, Any]:
