@@ -123,6 +123,7 @@ def onnx_models(folder: Path) -> None:
     onnx.save_model(onnx_model(operator="NoSuchOperator"), folder / "unknown_operator.onnx")
     onnx.save_model(onnx_model(ir_version=99), folder / "newer.onnx")
     onnx.save_model(onnx_model(operator="\x1b[31m<b>Foo</b>", domain="../evil\x1b[2J"), folder / "ansi.onnx")
+    onnx.save_model(onnx_model(operator="Log"), folder / "logarithm.onnx")
     cut(folder / "good.onnx", folder / "cut.onnx")
     (folder / "text.onnx").write_text("hello, this is no model")
     (folder / "empty.onnx").touch()

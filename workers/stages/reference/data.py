@@ -36,14 +36,26 @@ def chosen_rows(available: int, wanted: int) -> tuple[int, ...]:
 def user_samples(
     data: NpzReader, specs: tuple[TensorSpec, ...], rows: tuple[int, ...]
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the chosen rows as feeds of the source: (N, *shape), or (N, *shape[1:]) where shape[0] is 1."""
+    """Yield the chosen rows as feeds of the source: (N, *shape), or (N, *shape[1:]) where shape[0] is 1.
+
+    Raises:
+        BadData: a value is not finite.
+    """
     wanted = set(rows)
     columns = [data.rows(spec.name) for spec in specs]
     for index, values in enumerate(zip(*columns, strict=True)):
         if index in wanted:
-            yield {s.name: value.reshape(s.static_shape) for s, value in zip(specs, values, strict=True)}
+            yield {s.name: _finite(s, value, index) for s, value in zip(specs, values, strict=True)}
         if index == rows[-1]:
             return
+
+
+def _finite(spec: TensorSpec, value: NDArray[Any], index: int) -> NDArray[Any]:
+    import numpy as np
+
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise BadData(f"Sample {index} of array {spec.name!r} holds values that are not finite (NaN or infinity).")
+    return value.reshape(spec.static_shape)
 
 
 def generated_samples(
