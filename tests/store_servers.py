@@ -78,7 +78,7 @@ class Server:
             self.process = None
 
     def _wait_until_it_answers(self) -> None:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(self.endpoint, timeout=2).status_code < 500:

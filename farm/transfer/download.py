@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ class _Receiving:
             if error.evidence.get("expired"):
                 self.url = self.refresh_url()
             raise error
-        if response.status_code == httpx.codes.OK and self.received_bytes:
+        if first_byte(response) != self.received_bytes:
             self._start_over()
         announced = response.headers.get("Content-Length")
         expected_bytes = self.item.size_bytes - self.received_bytes
@@ -162,6 +163,12 @@ class _Receiving:
             self.on_progress(self.received_bytes)
 
 
+def first_byte(response: httpx.Response) -> int:
+    """Tell where a body begins in its file: Content-Range decides, since some servers answer a range with 200."""
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found.group(1)) if found else 0
+
+
 def body_blocks(response: httpx.Response, size_bytes: int) -> Iterator[memoryview]:
     """Read a body of known size in large blocks into one buffer: a block is valid until the next one.
 
@@ -184,12 +191,13 @@ def body_blocks(response: httpx.Response, size_bytes: int) -> Iterator[memoryvie
 
 
 def _socket_of(response: httpx.Response) -> socket.socket | None:
-    """Return the socket behind an HTTP/1.1 response whose length is known."""
+    """Return the socket behind an HTTP/1.1 response whose length is known; none below TLS within TLS."""
     stream = response.extensions.get("network_stream")
     if stream is None or response.http_version != "HTTP/1.1" or "Content-Length" not in response.headers:
         return None
     found = stream.get_extra_info("socket")
-    return found if isinstance(found, socket.socket) else None
+    is_outermost = stream.get_extra_info("ssl_object") in (None, found)
+    return found if is_outermost and isinstance(found, socket.socket) else None
 
 
 def _socket_blocks(connection: socket.socket, size_bytes: int) -> Iterator[memoryview]:

@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,7 +22,7 @@ from farm.domain.errors import DigestMismatch, HostFull, NotFound, TransferFaile
 from farm.store import Store
 from farm.transfer import Link, download, fetch_tree, hash_file, open_link, upload
 from farm.transfer.download import part_path
-from farm.wire.transfers import Part, UploadRequest, UploadTicket
+from farm.wire.transfers import Download, Part, UploadRequest, UploadTicket
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from store_servers import KEYS, Server, seaweedfs
@@ -114,7 +116,7 @@ def test_a_store_killed_during_an_upload_costs_only_the_parts_in_flight(
 
     file = random_file(tmp_path / "killed", 40 << 20, seed=5)
     tickets = Killing(store, upload="killed")
-    upload(tmp_path / "killed", file, tickets, link=Link(link.client, budget_s=30, connections=2))
+    upload(tmp_path / "killed", file, tickets, link=Link(link.client, budget_s=120, connections=2))
     assert tickets.killed
     assert sorted(call for call in tickets.calls if call.startswith("record")) == [f"record {n}" for n in range(1, 9)]
     assert store.has_blob(file.sha256, file.size_bytes)
@@ -262,3 +264,26 @@ def test_a_tree_is_not_written_through_a_link(store: Store, tmp_path: Path, link
     with pytest.raises(UnsafeModel):
         fetch_tree([item_of(store, file, "variables/index")], tmp_path / "tree", link=link)
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_a_server_without_ranges_is_read_from_the_start(tmp_path: Path, link: Link) -> None:
+    (tmp_path / "served").mkdir()
+    file = random_file(tmp_path / "served" / "model", 6 << 20, seed=14)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as plain:
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{plain.server_port}/model"
+        item = Download(name="model", sha256=file.sha256, size_bytes=file.size_bytes, url=url)
+        part_path(tmp_path / "fetched", file.sha256).write_bytes((tmp_path / "served" / "model").read_bytes()[:1000])
+        download(item, tmp_path / "fetched", link=link)
+        plain.shutdown()
+    assert hash_file(tmp_path / "fetched").sha256 == file.sha256
+
+
+def test_memory_stays_constant(store: Store, tmp_path: Path, link: Link) -> None:
+    file = random_file(tmp_path / "big", 100 << 20, seed=15)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tickets = ByParts(store, upload="big", part_size_bytes=16 << 20)
+    upload(tmp_path / "big", hash_file(tmp_path / "big"), tickets, link=link)
+    download(item_of(store, file), tmp_path / "fetched", link=link)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40 << 10
