@@ -16,7 +16,7 @@ def torch_exports_and_trains(work: Path) -> None:
     program = torch.export.export(model.eval(), (given,))
     torch.export.save(program, work / "model.pt2")
     again = torch.export.load(work / "model.pt2").module()(given)
-    _say(work, float((again - model(given)).abs().max()))
+    _say(work, float((again - model(given)).detach().abs().max()))
 
 
 def torch_refuses_a_hostile_pickle(work: Path) -> None:

@@ -191,6 +191,16 @@ def test_setup_errors_are_said_and_never_run(at: Bench) -> None:
     assert (missing.end, "absent" in (missing.detail or "")) == ("setup", True)
 
 
+def test_an_input_that_the_childs_user_may_not_read_is_a_setup_error(at: Bench) -> None:
+    closed = at.folder / "closed.txt"
+    closed.write_text("weights")
+    closed.chmod(0o200)
+
+    ending = at.sandbox.run(replace(at.call("describe", at.work()), readable=(closed,)))
+
+    assert (ending.end, "readable for all" in (ending.detail or "")) == ("setup", True)
+
+
 def test_a_missing_environment_is_the_operators_business(at: Bench) -> None:
     with pytest.raises(EnvironmentMissing, match="no interpreter at"):
         at.sandbox.run(replace(at.call("describe", at.work()), environment=at.folder))

@@ -111,6 +111,19 @@ def test_slots_have_users_of_their_own() -> None:
     assert all(user is not None and user > 65535 for user in users)
 
 
+@pytest.mark.parametrize(
+    ("uid_map", "expected"),
+    [
+        ("         0          0 4294967295\n", (0x70000000, 0x0FFFFFF0)),
+        ("         0     100000      65536\n", (32768, 32768)),
+        ("         0       1000          1\n         1     100000      65536\n", (32769, 32768)),
+    ],
+    ids=["host", "container", "rootless container"],
+)
+def test_slots_take_users_that_nobody_else_has(uid_map: str, expected: tuple[int, int]) -> None:
+    assert slots.user_range(uid_map) == expected
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.root
 def test_files_with_other_names_are_not_given_away(tmp_path: Path) -> None:

@@ -77,11 +77,6 @@ def ran_out_of_memory(group: str) -> bool:
     return any(int(count) > 0 for name, count in zip(events[::2], events[1::2], strict=True) if name == "oom_kill")
 
 
-def peak_bytes(group: str) -> int:
-    """Return the most memory the group had, files it caused to be cached included; 0 on kernels before 5.19."""
-    return int(_read(Path(group, "memory.peak")) or 0)
-
-
 def remove(group: Path) -> None:
     """Remove a group, after its killed processes are gone; one that never empties is left behind."""
     with suppress(OSError):

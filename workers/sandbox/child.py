@@ -101,6 +101,7 @@ def _take_rights_away(job: Job) -> None:
         os.setgroups([])
         os.setresgid(job.uid, job.uid, job.uid)
         os.setresuid(job.uid, job.uid, job.uid)
+    _check_readable(job)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if job.level is Level.NONE:
@@ -108,6 +109,13 @@ def _take_rights_away(job: Job) -> None:
     kernel.drop_capabilities()
     if job.level is Level.PARTIAL or landlock.abi() > 0:
         _confine_paths(job)
+
+
+def _check_readable(job: Job) -> None:
+    """Say now what would look like the entry's fault later: a file that only the worker may read."""
+    for path in job.readable:
+        if not os.access(path, os.R_OK):
+            raise PermissionError(f"{path} cannot be read by the child's user; make it readable for all")
 
 
 def _confine_paths(job: Job) -> None:

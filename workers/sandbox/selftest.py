@@ -91,6 +91,7 @@ def _missing(level: Level, trials: list[Trial], at_most: Level) -> tuple[str, ..
         lacks.insert(0, f"nothing above {at_most} was tried, as asked")
     if level is not Level.FULL:
         lacks += _WITHOUT_NAMESPACES
+        lacks += ("sight of deleted files that a child keeps open",) if os.geteuid() else ()
     return (*lacks, *landlock.lacking())
 
 

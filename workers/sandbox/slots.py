@@ -16,17 +16,22 @@ def user_of(slot: int) -> int | None:
     """Return the uid of a slot, which differs between workers on a machine; None when the worker is no root."""
     if os.geteuid() != 0:
         return None
-    first, count = _range()
+    first, count = _mapped()
     return first + (os.getpid() * _SLOTS_PER_PROCESS + slot) % count
 
 
 @cache
-def _range() -> tuple[int, int]:
-    """Take the unused range, or the upper half of what a container maps."""
-    inside, _, length = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
-    if inside + length > _UNUSED_FIRST + _UNUSED_COUNT:
+def _mapped() -> tuple[int, int]:
+    return user_range(Path("/proc/self/uid_map").read_text())
+
+
+def user_range(uid_map: str) -> tuple[int, int]:
+    """Return the first uid and the number of uids for slots: the unused range, or half of what a container maps."""
+    extents = [tuple(map(int, line.split())) for line in uid_map.splitlines()]
+    first, _, length = max(extents, key=lambda extent: extent[2])
+    if first + length > _UNUSED_FIRST + _UNUSED_COUNT:
         return _UNUSED_FIRST, _UNUSED_COUNT
-    return inside + length // 2, length // 2 - 1
+    return first + length // 2, max(1, length // 2)
 
 
 def hand_over(work: Path, uid: int | None) -> None:
