@@ -45,13 +45,16 @@ class Proof:
     sqnr_db: float
 
 
-def prove_float(given: Contract, source: Session, artifact: Session) -> Proof:
+def prove_float(
+    given: Contract, source: Session, artifact: Session, known_as: Mapping[str, str] | None = None
+) -> Proof:
     """Bind a float artifact to the model it was made from.
 
     Args:
         given: how the source's tensors appear in the model that `source` runs.
         source: that model.
         artifact: what was made of it.
+        known_as: the name a tool gave to an input, by the model's name.
 
     Raises:
         ArtifactBroken: outputs that are not finite where the model's are.
@@ -59,7 +62,7 @@ def prove_float(given: Contract, source: Session, artifact: Session) -> Proof:
         NumericsBroken: no layout gives the model's function.
     """
     probe, expected = _finite_probe(given, source)
-    proof = prove(given, probe, expected, artifact)
+    proof = prove(given, probe, expected, artifact, known_as=known_as)
     limit = RECIPES["float32"].failed_below_db
     if limit is not None and proof.sqnr_db < limit:
         raise NumericsBroken(
@@ -70,7 +73,9 @@ def prove_float(given: Contract, source: Session, artifact: Session) -> Proof:
     return proof
 
 
-def prove(given: Contract, probe: Feeds, expected: Feeds, artifact: Session) -> Proof:
+def prove(
+    given: Contract, probe: Feeds, expected: Feeds, artifact: Session, *, known_as: Mapping[str, str] | None = None
+) -> Proof:
     """Find the layout of every input and output under which `artifact` comes nearest to `expected`.
 
     Args:
@@ -78,9 +83,10 @@ def prove(given: Contract, probe: Feeds, expected: Feeds, artifact: Session) -> 
         probe: that model's inputs by name.
         expected: that model's outputs by name.
         artifact: what was made of it.
+        known_as: the name a tool gave to an input, by the model's name.
     """
     model = tuple(binding.artifact for binding in given.inputs)
-    pairs = _match(model, artifact.inputs, "input")
+    pairs = _match(model, artifact.inputs, "input", known_as or {})
     best: Proof | None = None
     for inputs in itertools.islice(_layouts(pairs), MAX_LAYOUTS):
         answers = artifact.run(to_artifact(probe, inputs))
@@ -103,22 +109,25 @@ def compose(first: Contract, second: Contract) -> Contract:
     return Contract(inputs, outputs, tuple(dict.fromkeys((*kept, *added, *_told(inputs, outputs)))))
 
 
-def bind_unchanged(given: Contract, artifact: Session) -> Contract:
-    """Bind an artifact that keeps its model's tensors, by name or else by order; only names may differ.
+def bind_unchanged(given: Contract, model: Session, artifact: Session) -> Contract:
+    """Bind an artifact that keeps its model's tensors, by name or else by their order in the files.
 
     Raises:
-        ContractMismatch: another number of tensors, or another shape or dtype.
+        ContractMismatch: another number of tensors, or another rank or dtype.
     """
-    inputs = _same(given.inputs, artifact.inputs, "input")
-    return compose(given, Contract(inputs, _same(given.outputs, artifact.outputs, "output")))
+    inputs = _same(given.inputs, model.inputs, artifact.inputs, "input")
+    return compose(given, Contract(inputs, _same(given.outputs, model.outputs, artifact.outputs, "output")))
 
 
-def _same(bindings: tuple[Binding, ...], found: tuple[TensorSpec, ...], what: str) -> tuple[Binding, ...]:
-    pairs = _match(tuple(binding.artifact for binding in bindings), found, what)
-    for model, spec in pairs:
-        if model.dtype not in (spec.dtype, UNKNOWN_DTYPE) or len(model.shape or ()) != len(spec.shape or ()):
-            raise ContractMismatch(f"The {what} {model} became {spec}.")
-    return tuple(Binding(model, replace(model, name=spec.name, dtype=spec.dtype)) for model, spec in pairs)
+def _same(
+    bindings: tuple[Binding, ...], before: tuple[TensorSpec, ...], after: tuple[TensorSpec, ...], what: str
+) -> tuple[Binding, ...]:
+    became = {old.name: new for old, new in _match(before, after, what, {})}
+    pairs = [(binding.artifact, became[binding.artifact.name]) for binding in bindings]
+    for old, new in pairs:
+        if old.dtype not in (new.dtype, UNKNOWN_DTYPE) or len(old.shape or ()) != len(new.shape or ()):
+            raise ContractMismatch(f"The {what} {old} became {new}.")
+    return tuple(Binding(old, replace(old, name=new.name, dtype=new.dtype)) for old, new in pairs)
 
 
 def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
@@ -146,14 +155,15 @@ def all_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
 
 
 def _match(
-    model: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...], what: str
+    model: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...], what: str, known_as: Mapping[str, str]
 ) -> list[tuple[TensorSpec, TensorSpec]]:
     """Pair tensors by name, else by order."""
     if len(model) != len(found):
         raise ContractMismatch(f"The model has the {what}s {_words(model)}, the artifact {_words(found)}.")
     by_name = {_bare(spec.name): spec for spec in found}
-    if all(_bare(spec.name) in by_name for spec in model) and len(by_name) == len(found):
-        return [(spec, by_name[_bare(spec.name)]) for spec in model]
+    names = [_bare(known_as.get(spec.name, spec.name)) for spec in model]
+    if len(by_name) == len(found) and set(names) == set(by_name):
+        return [(spec, by_name[name]) for spec, name in zip(model, names, strict=True)]
     return list(zip(model, found, strict=True))
 
 

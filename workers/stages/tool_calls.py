@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
 from farm.domain.errors import ConversionFailed
+from farm.domain.facts import TensorSpec
 
 FOREIGN: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -52,3 +53,9 @@ def tool_version(package: str) -> str:
 def python_command(*lines: str) -> str:
     """Return a shell command that runs these lines of Python."""
     return shlex.join(["python", "-c", "\n".join(lines)])
+
+
+def python_specs(specs: tuple[TensorSpec, ...]) -> str:
+    """Write specs as Python that makes them again."""
+    made = ", ".join(f"TensorSpec({spec.name!r}, {spec.dtype!r}, {spec.shape!r})" for spec in specs)
+    return f"({made},)"

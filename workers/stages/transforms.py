@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.domain.artifact import Contract
 from farm.domain.errors import ArtifactBroken
-from farm.domain.facts import Format
+from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
 from workers.stages.contracts import prove_float
@@ -18,6 +18,12 @@ from workers.stages.tool_calls import FOREIGN, tool_version
 def given_contract(given: StageInput) -> Contract:
     """Return how the source's tensors appear in files["model"], also where that is the source itself."""
     return given.contract or Contract.identity(given.options.input_specs, given.options.output_specs)
+
+
+def interface(given: StageInput) -> tuple[tuple[TensorSpec, ...], list[str]]:
+    """Return the inputs of files["model"] and the names of its outputs, in the source's order."""
+    contract = given_contract(given)
+    return tuple(b.artifact for b in contract.inputs), [b.artifact.name for b in contract.outputs]
 
 
 def open_artifact(kind: Format, path: Path) -> Session:
@@ -47,10 +53,12 @@ def proven(
     target: Format,
     reproduce: str,
     facts: Mapping[str, Any] | None = None,
+    inputs_as: str | None = None,
 ) -> StageOutput:
     """Return `path` as the float artifact made from files["model"].
 
-    `source` is the format of files["model"], `target` that of `path`.
+    `source` is the format of files["model"], `target` that of `path`; `inputs_as` is the stem of the names that the
+    tool gave to inputs in order ("args" for args_0, args_1 …).
 
     Raises:
         ArtifactBroken: the file does not load, or returns values that are not finite.
@@ -58,7 +66,10 @@ def proven(
         NumericsBroken: it does not compute the model's function.
     """
     artifact = open_artifact(target, path)
-    proof = prove_float(given_contract(given), runtime_of(source).load(given.files["model"]), artifact)
+    contract = given_contract(given)
+    names = {binding.artifact.name: f"{inputs_as}_{index}" for index, binding in enumerate(contract.inputs)}
+    session = runtime_of(source).load(given.files["model"])
+    proof = prove_float(contract, session, artifact, names if inputs_as else None)
     return StageOutput(
         files={"model": path},
         facts={"sqnr_db": round(proof.sqnr_db, 2), **(facts or {})},

@@ -25,7 +25,7 @@ from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
 from workers.stages.onnx_files import fix_axes, load_inlined
 from workers.stages.samples import seeded_probe
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.tool_calls import python_command, python_specs, tool_call
 from workers.stages.transforms import given_contract, proven
 
 if TYPE_CHECKING:
@@ -68,11 +68,12 @@ def run(given: StageInput) -> StageOutput:
         path,
         source=Format.ONNX,
         target=Format.TFLITE,
+        inputs_as="args",
         reproduce=python_command(
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
             "from workers.stages.convert.onnx_to_tflite_via_torch import convert",
-            f"convert(Path('model.onnx'), {inputs!r}, Path('model.tflite'))",
+            f"convert(Path('model.onnx'), {python_specs(inputs)}, Path('model.tflite'))",
         ),
     )
 

@@ -12,33 +12,38 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from farm.domain.artifact import Contract
 from farm.domain.facts import Format, TensorSpec
 from workers.runtimes.keras import load_model
 from workers.runtimes.tf_savedmodel import choose_signature, model_folder
+from workers.stages.tool_calls import python_specs
 
 
 @dataclass(frozen=True, slots=True)
 class FixedFunction:
-    """A concrete function, and the model that owns its variables (which must live as long)."""
+    """A concrete function whose variables are constants, and the model that owned them."""
 
     concrete: Any
     owner: Any
 
 
-def load_function(kind: Format, path: Path, contract: Contract) -> FixedFunction:
-    """Load `path` and trace it with every axis fixed; outputs are flat, in the contract's order."""
-    import tensorflow as tf
+def load_function(kind: Format, path: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> FixedFunction:
+    """Load `path` and trace it with every axis fixed; outputs are flat, in the order of their names in `outputs`.
 
-    inputs = tuple(binding.artifact for binding in contract.inputs)
+    Variables are frozen here: TFLiteConverter leaves those of Keras's batch norm to be read at run time, where nothing
+    ever sets them, and the file answers NaN.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     if kind is Format.TF_SAVEDMODEL:
-        owner, call = _saved_model(path, inputs, [binding.artifact.name for binding in contract.outputs])
+        owner, call = _saved_model(path, inputs, outputs)
     else:
         owner, call = _keras(path)
     signature = [
         tf.TensorSpec(spec.static_shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)
     ]
-    return FixedFunction(tf.function(call, input_signature=signature).get_concrete_function(), owner)
+    traced = tf.function(call, input_signature=signature).get_concrete_function()
+    return FixedFunction(convert_variables_to_constants_v2(traced), owner)
 
 
 def _saved_model(path: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> tuple[Any, Callable[..., Any]]:
@@ -86,3 +91,13 @@ def accept_optimizers() -> None:
         object_factory=lambda proto: slot_holder(), version=2, min_producer_version=1, min_consumer_version=1
     )
     revived_types.register_revived_type("optimizer", lambda known: isinstance(known, slot_holder), [registration])
+
+
+def load_lines(kind: Format, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> tuple[str, ...]:
+    """Return the lines of Python that call `load_function`, for a command that repeats a call."""
+    return (
+        "from pathlib import Path",
+        "from farm.domain.facts import Format, TensorSpec",
+        "from workers.stages.convert.tensorflow_models import load_function",
+        f"function = load_function(Format({str(kind)!r}), Path('model'), {python_specs(inputs)}, {outputs!r})",
+    )

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from farm.domain.artifact import Contract
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.convert.tensorflow_models import FixedFunction, load_function
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
 from workers.stages.convert.tensorflow_to_tflite import converter_errors
 from workers.stages.onnx_files import rename_interface
 from workers.stages.tool_calls import python_command, tool_call
-from workers.stages.transforms import given_contract, proven
+from workers.stages.transforms import interface, proven
 
 OPSET = 17
 PRELOAD = ("tensorflow", "keras", "tf2onnx", "tf2onnx.convert", "onnx", "onnxruntime")
@@ -32,11 +31,11 @@ def convert(given: StageInput, source: Format) -> StageOutput:
         ConversionFailed: an operator without an ONNX form.
         NumericsBroken: the file does not compute the model's function.
     """
-    contract = given_contract(given)
-    function = load_function(source, given.files["model"], contract)
+    inputs, outputs = interface(given)
+    function = load_function(source, given.files["model"], inputs, outputs)
     path = given.work / "model.onnx"
     with tool_call("tf2onnx", *converter_errors()):
-        write_onnx(function, contract, path)
+        write_onnx(function, [spec.name for spec in inputs], outputs, path)
     return proven(
         given,
         path,
@@ -44,34 +43,27 @@ def convert(given: StageInput, source: Format) -> StageOutput:
         target=Format.ONNX,
         facts={"opset": OPSET},
         reproduce=python_command(
-            "from pathlib import Path",
-            "from farm.domain.artifact import Binding, Contract",
-            "from farm.domain.facts import Format, TensorSpec",
-            "from workers.stages.convert.tensorflow_models import load_function",
+            *load_lines(source, inputs, outputs),
             "from workers.stages.convert.tensorflow_to_onnx import write_onnx",
-            f"contract = {contract!r}",
-            f"function = load_function(Format({str(source)!r}), Path('model'), contract)",
-            "write_onnx(function, contract, Path('model.onnx'))",
+            f"write_onnx(function, {[spec.name for spec in inputs]!r}, {outputs!r}, Path('model.onnx'))",
         ),
     )
 
 
-def write_onnx(function: FixedFunction, contract: Contract, path: Path) -> None:
-    """Freeze a function, hand its graph to tf2onnx, and give the result the source's names."""
+def write_onnx(function: FixedFunction, inputs: list[str], outputs: list[str], path: Path) -> None:
+    """Hand a function's graph to tf2onnx, and give the result the source's names."""
     import onnx
     import tf2onnx
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    frozen = convert_variables_to_constants_v2(function.concrete)
-    inputs = [tensor.name for tensor in frozen.inputs]
-    outputs = [tensor.name for tensor in frozen.outputs]
-    model, _ = tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(), input_names=inputs, output_names=outputs, opset=OPSET
-    )
+    named = {
+        "input_names": [tensor.name for tensor in function.concrete.inputs],
+        "output_names": [tensor.name for tensor in function.concrete.outputs],
+    }
+    model, _ = tf2onnx.convert.from_graph_def(function.concrete.graph.as_graph_def(), opset=OPSET, **named)
     rename_interface(
         model,
-        dict(zip(inputs, (binding.artifact.name for binding in contract.inputs), strict=True)),
-        dict(zip(outputs, (binding.artifact.name for binding in contract.outputs), strict=True)),
+        dict(zip(named["input_names"], inputs, strict=True)),
+        dict(zip(named["output_names"], outputs, strict=True)),
     )
     onnx.save(model, path)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.convert.tensorflow_models import FixedFunction, load_function
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
 from workers.stages.tool_calls import python_command, tool_call
-from workers.stages.transforms import given_contract, proven
+from workers.stages.transforms import interface, proven
 
 PRELOAD = ("tensorflow", "keras", "ai_edge_litert.interpreter")
 
@@ -26,8 +26,8 @@ def convert(given: StageInput, source: Format) -> StageOutput:
         ConversionFailed: an operator without a TFLite form.
         NumericsBroken: the file does not compute the model's function.
     """
-    contract = given_contract(given)
-    function = load_function(source, given.files["model"], contract)
+    inputs, outputs = interface(given)
+    function = load_function(source, given.files["model"], inputs, outputs)
     path = given.work / "model.tflite"
     with tool_call("tensorflow-cpu", *converter_errors()):
         path.write_bytes(converter(function).convert())
@@ -36,14 +36,10 @@ def convert(given: StageInput, source: Format) -> StageOutput:
         path,
         source=source,
         target=Format.TFLITE,
+        inputs_as="input",
         reproduce=python_command(
-            "from pathlib import Path",
-            "from farm.domain.artifact import Binding, Contract",
-            "from farm.domain.facts import Format, TensorSpec",
-            "from workers.stages.convert.tensorflow_models import load_function",
+            *load_lines(source, inputs, outputs),
             "from workers.stages.convert.tensorflow_to_tflite import converter",
-            f"contract = {contract!r}",
-            f"function = load_function(Format({str(source)!r}), Path('model'), contract)",
             "Path('model.tflite').write_bytes(converter(function).convert())",
         ),
     )

@@ -40,6 +40,7 @@ def run(given: StageInput) -> StageOutput:
         path,
         source=Format.TORCH_EXPORTED_PROGRAM,
         target=Format.TFLITE,
+        inputs_as="args",
         reproduce=python_command(
             "import litert_torch, torch",
             *load_lines(given.options.input_specs),

@@ -78,7 +78,9 @@ def choose(given: StageInput, kind: Format, samples: Samples, candidates: Sequen
         path = given.work / f"candidate_{at}.{kind}"
         try:
             candidate.write(path)
-            found = _judge(candidate.name, path, open_artifact(kind, path), given_contract(given), samples, expected)
+            artifact = open_artifact(kind, path)
+            contract = bind_unchanged(given_contract(given), source, artifact)
+            found = Chosen(path, candidate.name, contract, _worst_db(given, contract, artifact, samples, expected))
         except ToolchainError as exc:
             tried[candidate.name] = exc.message
             continue
@@ -91,21 +93,18 @@ def choose(given: StageInput, kind: Format, samples: Samples, candidates: Sequen
     return Chosen(best.path.rename(given.work / f"model.{kind}"), best.name, best.contract, best.sqnr_db, tried)
 
 
-def _judge(
-    name: str, path: Path, artifact: Session, given: Contract, samples: Samples, expected: list[dict[str, NDArray[Any]]]
-) -> Chosen:
-    contract = bind_unchanged(given, artifact)
-    errors = [OutputError() for _ in given.outputs]
-    names = [(ours.artifact.name, theirs.name) for ours, theirs in zip(given.inputs, _inputs(contract), strict=True)]
+def _worst_db(
+    given: StageInput, contract: Contract, artifact: Session, samples: Samples, expected: list[dict[str, NDArray[Any]]]
+) -> float:
+    """Return the SQNR (dB) of the output that lost most, over the selection samples."""
+    model = given_contract(given)
+    errors = [OutputError() for _ in model.outputs]
     for feed, reference in zip(samples.selection, expected, strict=True):
-        answers = _run(artifact, {theirs: feed[ours] for ours, theirs in names})
-        for error, ours, theirs in zip(errors, given.outputs, contract.outputs, strict=True):
-            error.add(reference[ours.artifact.name], answers[theirs.artifact.name])
-    return Chosen(path, name, contract, min(error.sqnr_db for error in errors))
-
-
-def _inputs(contract: Contract) -> list[Any]:
-    return [binding.artifact for binding in contract.inputs]
+        pairs = zip(model.inputs, contract.inputs, strict=True)
+        answers = _run(artifact, {new.artifact.name: feed[old.artifact.name] for old, new in pairs})
+        for error, old, new in zip(errors, model.outputs, contract.outputs, strict=True):
+            error.add(reference[old.artifact.name], answers[new.artifact.name])
+    return min(error.sqnr_db for error in errors)
 
 
 def _run(artifact: Session, feed: Feeds) -> dict[str, NDArray[Any]]:
