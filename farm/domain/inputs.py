@@ -38,7 +38,7 @@ def parse_input(text: str) -> TensorSpec:
         raise BadRequest(f"Input {text!r} is not of the form NAME:DTYPE[D,D,…], e.g. x:float32[1,3,224,224].")
     if found["dtype"] not in DTYPES:
         raise BadRequest(f"Input {text!r} has dtype {found['dtype']!r}; known are {', '.join(DTYPES)}.")
-    sizes = [size.strip() for size in found["shape"].split(",") if size.strip()]
+    sizes = [size.strip() for size in found["shape"].split(",")] if found["shape"].strip() else []
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise BadRequest(f"Input {text!r} has an axis that is not a positive integer.")
     return TensorSpec(found["name"], found["dtype"], tuple(int(size) for size in sizes))
@@ -159,4 +159,7 @@ def _shape_of(found: Mapping[str, object]) -> tuple[int, ...]:
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether an array holds samples, with or without the batch axis of one; a 0-d array holds none."""
+    if not shape:
+        return False
     return shape[1:] == wanted or (wanted[:1] == (1,) and shape[1:] == wanted[1:])
