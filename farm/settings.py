@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -46,7 +47,9 @@ class Settings(BaseSettings):
     work_dir: Path = Field(default=Path(".farm/work"), description="a worker's scratch space")
     cache_dir: Path = Field(default=Path(".farm/cache"), description="a worker's content-addressed input cache")
     cache_limit_bytes: int = 20 << 30
-    environments_dir: Path = Field(default=Path(".envs"), description="where stage environments are installed")
+    environments_dir: Path = Field(
+        default=Path(sys.prefix).parent / ".envs", description="where stage environments are installed"
+    )
     host_name: str | None = Field(default=None, description="a worker's name; the machine's when unset")
     concurrency: int = Field(default=2, ge=1, description="build steps a worker runs at once")
     accept_isolation: tuple[str, ...] = Field(default=("full", "partial"))

@@ -76,7 +76,7 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
         sandbox=sandbox,
         lock=HostLock(),
         cache=Cache(config.cache_dir.resolve(), config.cache_limit_bytes),
-        bench=Bench(said.name, facts, profile),
+        bench=Bench(said.name, profile),
     )
     pulse.start()
     threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()

@@ -14,7 +14,7 @@ from farm.domain.measurement import ProcessRun, stability, summarize
 from hardware_profiles.schema import Profile
 from workers.host.affinity import quiet_cores
 from workers.host.conditions import Watch, envelope
-from workers.host.facts import HostFacts
+from workers.host.probe import probe
 from workers.results import Made
 from workers.runtimes.reference_model import reference_model
 
@@ -31,7 +31,6 @@ class Bench:
     """The host as a measuring instrument."""
 
     host: str
-    facts: HostFacts
     profile: Profile
 
     def measure(self, run: RunOnce, *, runtime: str, threads: int, stop: threading.Event) -> Made:
@@ -58,7 +57,7 @@ class Bench:
         unstable = stability(runs, references, spread_max=policy.spread_max, drift_max=policy.drift_max)
         facts = {
             "execution_summary": summarize(runs, references, [peak] if peak else []),
-            "conditions": envelope(window, facts=self.facts, host=self.host, profile=self.profile, reasons=unstable),
+            "conditions": envelope(window, facts=probe(), host=self.host, profile=self.profile, reasons=unstable),
         }
         return Made(facts=facts, tool_versions=last.tool_versions, reproduce=last.reproduce)
 

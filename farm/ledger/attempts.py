@@ -21,6 +21,7 @@ from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
 from farm.ledger.tables import Attempt, Host, Job, JobStep, Outbox, Step, new_id
 
+BATCH = 50
 RUNNING, STOPPING = "running", "stopping"
 
 
@@ -115,10 +116,13 @@ def finish(
     wake_interested(session, step.id)
 
 
-def lose_expired(session: Session, *, max_attempts: int) -> int:
-    """Take steps back from hosts whose lease ran out; a step that keeps losing its host fails with that evidence."""
+def lose_expired(session: Session, *, max_attempts: int) -> bool:
+    """Take steps back from hosts whose lease ran out; a step that keeps losing its host fails with that evidence.
+
+    Returns: whether more may have run out.
+    """
     expired = select(Attempt).where(Attempt.state.in_((RUNNING, STOPPING)), Attempt.lease_until < func.now())
-    lost = session.scalars(expired.limit(50).with_for_update(skip_locked=True)).all()
+    lost = session.scalars(expired.limit(BATCH).with_for_update(skip_locked=True)).all()
     for attempt in lost:
         step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
         failure = _host_lost(step, attempt)
@@ -131,7 +135,7 @@ def lose_expired(session: Session, *, max_attempts: int) -> int:
         else:
             set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
             wake_interested(session, step.id)
-    return len(lost)
+    return len(lost) == BATCH
 
 
 def withdraw(session: Session, job: Job) -> None:

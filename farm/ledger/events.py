@@ -12,6 +12,8 @@ from farm.ledger.session import notify
 from farm.ledger.tables import Event, Job, JobStep, Wakeup
 
 CONTROL = "control"
+PUBLISHING = "publishing"
+"""Topics that wake control's loops."""
 
 
 def job_topic(job_id: str) -> str:

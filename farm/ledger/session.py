@@ -25,9 +25,11 @@ _LOST_RACES = ("40P01", "40001")
 class Ledger:
     """Open transactions on one PostgreSQL database."""
 
-    def __init__(self, url: str, *, pool_size: int = 16) -> None:
+    def __init__(self, url: str, *, application: str = "farm", pool_size: int = 16) -> None:
+        """Connect on first use; `application` is how PostgreSQL lists the connections."""
         self.url = url
-        self.engine = create_engine(url, pool_size=pool_size, max_overflow=8, pool_pre_ping=True)
+        named = {"application_name": application}
+        self.engine = create_engine(url, pool_size=pool_size, max_overflow=8, pool_pre_ping=True, connect_args=named)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
