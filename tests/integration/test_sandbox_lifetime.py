@@ -170,7 +170,8 @@ def test_a_killed_worker_takes_everything_along(at: Bench, mode: str) -> None:
     program = WORKER.format(tests=tests, level=at.sandbox.level.value, work=str(work), **settings)
 
     with nothing_left():
-        worker = subprocess.Popen([sys.executable, "-c", program], cwd=Path(tests).parent)
+        variables = os.environ | {"TMPDIR": str(at.folder)}
+        worker = subprocess.Popen([sys.executable, "-c", program], cwd=Path(tests).parent, env=variables)
         assert (work / FIFO).read_text() == "started"
         assert len(processes.descendants(worker.pid)) >= 4
         worker.kill()
