@@ -13,7 +13,7 @@ from rich.text import Text
 
 from farm.report.model import Report, Result
 from farm.report.row import Row, order, row, summary
-from farm.report.text import plain
+from farm.report.text import UNKNOWN, plain
 
 WIDE, MIDDLE = 160, 104
 _STYLES = {
@@ -103,7 +103,7 @@ class _Lines:
 
 def _measured(figure: str, cells: Row) -> Text:
     """Show a figure that does not count crossed out, struck and in brackets, so that no copy of it looks valid."""
-    return Text(figure) if cells.counts else Text.assemble("✗(", (figure, "strike dim"), ")")
+    return Text(figure) if cells.counts or figure == UNKNOWN else Text.assemble("✗(", (figure, "strike dim"), ")")
 
 
 def _noted(results: Sequence[Result]) -> list[tuple[int, Result]]:

@@ -32,15 +32,8 @@ def size(size_bytes: float) -> str:
 def milliseconds(time_us: float) -> str:
     """Write microseconds as milliseconds with three significant digits."""
     value = time_us / 1000
-    return (
-        f"{value:.0f}"
-        if value >= 100
-        else f"{value:.1f}"
-        if value >= 10
-        else f"{value:.2f}"
-        if value >= 1
-        else f"{value:.3f}"
-    )
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
+    return f"{value:.{digits}f}"
 
 
 def seconds(time_s: float) -> str:

@@ -239,7 +239,7 @@ def test_plain_text_has_no_control_characters(given_text: str) -> None:
         (text.size(4_928_307), "4.7 MiB"),
         (text.size(219_432), "214 KiB"),
         (text.size(3 << 40), "3.0 TiB"),
-        (text.milliseconds(20), "0.020"),
+        (text.milliseconds(20), "0.0200"),
         (text.milliseconds(1_234), "1.23"),
         (text.milliseconds(12_340), "12.3"),
         (text.milliseconds(1_234_000), "1234"),
