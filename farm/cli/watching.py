@@ -25,7 +25,7 @@ def watch_to_end(job: Job, *, json: bool) -> None:
         with job_progress() as on_view:
             job.wait(on_view=on_view)
     except KeyboardInterrupt:
-        say(f"\nDetached; job {job.id} goes on. Resume with: farm watch {job.id}    Stop it with: farm cancel {job.id}")
+        say(f"\nDetached; job {job.id} goes on.\n  Resume:   farm watch {job.id}\n  Stop it:  farm cancel {job.id}")
         raise typer.Exit(DETACHED) from None
     raise typer.Exit(show_report(job, json=json))
 

@@ -26,7 +26,10 @@ def resolve(url: str | None = None, token: str | None = None, *, data: Path | No
     """Find the farm to talk to.
 
     Args:
+        url: FARM_URL, else the running stack's, when None.
+        token: FARM_TOKEN, else the running stack's, when None.
         data: the data folder of an embedded stack; FARM_DATA, else `.farm` here or in a folder above, when None.
+
     Raises:
         FarmUnreachable: no URL was given and no stack's stack.json was found.
     """

@@ -98,7 +98,15 @@ class Client:
             recipes: float32 when None; with constraints or an objective the farm chooses.
             inputs: `NAME:DTYPE[D,D,…]` or {name: shape} where the file leaves something open.
             calibration: an .npz file or arrays by input name, samples on the first axis.
+            evaluation: the same, with `labels`.
+            metric: what the evaluation computes, for example "top1".
+            constraints: for example "p90 <= 20ms"; the farm then picks a winner.
+            objective: what the winner is best in.
             max_measurement_age: reuse measurements up to this age: seconds, or text such as "24h".
+            max_runtime_seconds: limit of run time; waiting in queues does not count.
+            name: of the job.
+            labels: to find the job by.
+            wait: return when the job has ended.
             on_bytes: called with (file name, bytes sent, size in bytes).
 
         Raises:

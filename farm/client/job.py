@@ -58,7 +58,8 @@ class Job:
 
         Args:
             timeout: seconds; None waits without limit.
-            on_event: called with each event; `on_view` with the job whenever it may have moved.
+            on_event: called with each event.
+            on_view: called with the job whenever it may have moved.
 
         Raises:
             TimeoutError: the job goes on.
