@@ -179,7 +179,8 @@ def _handler(double: FarmDouble) -> type[BaseHTTPRequestHandler]:
             self._note(None)
             content = double.store.get(self.path.removeprefix("/store/"), b"")
             first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            self._send(206 if first else 200, content[first:], "application/octet-stream")
+            told = {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if first else {}
+            self._send(206 if first else 200, content[first:], "application/octet-stream", told)
 
         def _stream(self) -> None:
             self._note(None)
@@ -195,8 +196,10 @@ def _handler(double: FarmDouble) -> type[BaseHTTPRequestHandler]:
             self.wfile.write("".join(lines).encode())
             self.close_connection = True
 
-        def _send(self, status: int, body: bytes, kind: str) -> None:
+        def _send(self, status: int, body: bytes, kind: str, more: Mapping[str, str] | None = None) -> None:
             self.send_response(status)
+            for name, value in (more or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

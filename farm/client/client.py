@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -23,13 +23,14 @@ from farm.client.job import Job
 from farm.client.models import Arrays, InputSpecs, Model, ModelPath
 from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
 from farm.wire.hosts import HostView
-from farm.wire.jobs import JobRequest, JobView, ModelView, RouteView, TargetView
+from farm.wire.jobs import JobRequest, JobView, ModelRequest, ModelView, RouteView, TargetView
 
 if TYPE_CHECKING:
     from farm.client.submission import Submission
 
 Objective = Literal["latency", "size", "accuracy", "memory"]
 OnBytes = Callable[[str, int, int], None]
+Models: TypeAlias = ModelPath | Model | Sequence[ModelPath | Model]
 AUTO = "auto"
 INSPECT_WAIT_S = 20.0
 
@@ -71,7 +72,7 @@ class Client:
 
     def submit(
         self,
-        models: ModelPath | Model | Sequence[ModelPath | Model],
+        models: Models,
         targets: str | Sequence[str],
         *,
         runtimes: Sequence[str] | None = None,
@@ -91,36 +92,20 @@ class Client:
     ) -> Job:
         """Upload models and submit one job over models x targets x runtimes x recipes.
 
-        Args:
-            models: paths (a file or a folder) or `Model`s, which carry their own inputs and data.
-            targets: profile names; "auto" is the profile of the live host on this machine.
-            runtimes: every runtime of each profile when None.
-            recipes: float32 when None; with constraints or an objective the farm chooses.
-            inputs: `NAME:DTYPE[D,D,…]` or {name: shape} where the file leaves something open.
-            calibration: an .npz file or arrays by input name, samples on the first axis.
-            evaluation: the same, with `labels`.
-            metric: what the evaluation computes, for example "top1".
-            constraints: for example "p90 <= 20ms"; the farm then picks a winner.
-            objective: what the winner is best in.
-            max_measurement_age: reuse measurements up to this age: seconds, or text such as "24h".
-            max_runtime_seconds: limit of run time; waiting in queues does not count.
-            name: of the job.
-            labels: to find the job by.
-            wait: return when the job has ended.
-            on_bytes: called with (file name, bytes sent, size in bytes).
+        `models` are paths (a file or a folder) or `Model`s; those carry their own inputs and data, and what they leave
+        open is taken from here. Target "auto" is the profile of the live host on this machine. Left out, `runtimes` are
+        all of each profile, `recipes` float32 or, with constraints or an objective, the farm's choice. `inputs` are
+        `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
+        samples on the first axis. `max_measurement_age` is in seconds, or text such as "24h". `on_bytes` is called
+        with (file name, bytes sent, size in bytes).
 
         Raises:
             RequestError: what was submitted is at fault; the message holds every reason.
             FarmUnreachable: the farm does not answer.
         """
-        shared = Model("", None, inputs, calibration, evaluation, metric)
-        listed = [_with_defaults(model, shared) for model in _as_list(models)]
-        age_s = parse_duration(max_measurement_age)
-        resolved = self.resolve_targets(targets)
-        with self._submission(on_bytes) as submission:
-            requests = submission.requests(listed)
+        age_s, resolved = parse_duration(max_measurement_age), self.resolve_targets(targets)
         request = JobRequest(
-            models=requests,
+            models=self._upload(models, Model("", None, inputs, calibration, evaluation, metric), on_bytes),
             targets=resolved,
             runtimes=list(runtimes) if runtimes else None,
             recipes=list(recipes) if recipes else None,
@@ -205,6 +190,10 @@ class Client:
             raise BadRequest("No target was given.", remedy="Name a profile from `farm targets`, or auto.")
         return list(dict.fromkeys(self._own_profile() if target == AUTO else target for target in named))
 
+    def _upload(self, models: Models, shared: Model, on_bytes: OnBytes | None) -> list[ModelRequest]:
+        with self._submission(on_bytes) as submission:
+            return submission.requests([_with_defaults(model, shared) for model in _as_list(models)])
+
     @contextmanager
     def _submission(self, on_bytes: OnBytes | None) -> Iterator[Submission]:
         from farm.client.submission import Submission
@@ -229,7 +218,7 @@ class Client:
         )
 
 
-def _as_list(models: ModelPath | Model | Sequence[ModelPath | Model]) -> list[Model]:
+def _as_list(models: Models) -> list[Model]:
     several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
     if not several:
         raise BadRequest("No model was given.", remedy="Name at least one model file or folder.")
