@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,14 +43,14 @@ class Bench:
         runs: list[ProcessRun] = []
         references: list[ProcessRun] = []
         batch = 0
-        used_before_s = _cpu_of_children_s()
+        made: list[Made] = []
         with Watch(cores) as watch:
             for _ in range(PROCESSES):
-                references.append(_times(run(reference, REFERENCE_OPTIONS, cores)))
-                last = run(None, {"batch": batch}, cores)
-                runs.append(_times(last))
+                made += [run(reference, REFERENCE_OPTIONS, cores), run(None, {"batch": batch}, cores)]
+                references.append(_times(made[-2]))
+                runs.append(_times(made[-1]))
                 batch = runs[0].batch
-        window = watch.window(_cpu_of_children_s() - used_before_s)
+        window = watch.window(sum(one.cpu_s or 0.0 for one in made))
         peak = _times(run(None, {"mode": "memory"}, cores)).peak_memory_bytes
         policy = self.profile.measurement
         unstable = stability(runs, references, spread_max=policy.spread_max, drift_max=policy.drift_max)
@@ -59,14 +58,8 @@ class Bench:
             "execution_summary": summarize(runs, references, [peak] if peak else []),
             "conditions": envelope(window, facts=probe(), host=self.host, profile=self.profile, reasons=unstable),
         }
-        return Made(facts=facts, tool_versions=last.tool_versions, reproduce=last.reproduce)
+        return Made(facts=facts, tool_versions=made[-1].tool_versions, reproduce=made[-1].reproduce)
 
 
 def _times(made: Made) -> ProcessRun:
     return decode(ProcessRun, dict(made.facts))
-
-
-def _cpu_of_children_s() -> float:
-    """Sum the processor time of ended children: while the host is held alone, those are the measuring processes."""
-    spent = os.times()
-    return spent.children_user + spent.children_system

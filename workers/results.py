@@ -44,6 +44,7 @@ class Made:
     facts: Mapping[str, Any] = field(default_factory=dict)
     contract: Mapping[str, Any] | None = None
     reproduce: str | None = None
+    cpu_s: float | None = None
     tool_versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,6 +76,7 @@ def read_result(work: Path, ending: Ending, call: Call, stage: str) -> Made:
         paths=paths,
         facts=facts if isinstance(facts, dict) else {},
         contract=checked,
+        cpu_s=ending.cpu_s,
         reproduce=str(told["reproduce"])[:_TEXT_LIMIT] if told.get("reproduce") else None,
         tool_versions=_texts(told.get("tool_versions")),
     )

@@ -44,9 +44,11 @@ def _check_supervisor(status: int) -> None:
         os._exit(0)
 
 
-def _wait_for(child: int) -> dict[str, int]:
-    """Reap orphans too, as pid 1 must."""
+def _wait_for(child: int) -> dict[str, float]:
+    """Reap orphans too, as pid 1 must; their processor time counts as the child's."""
+    cpu_s = 0.0
     while True:
         pid, status, usage = os.wait3(0)
+        cpu_s += usage.ru_utime + usage.ru_stime
         if pid == child:
-            return {"status": status, "peak": usage.ru_maxrss << 10}
+            return {"status": status, "peak": usage.ru_maxrss << 10, "cpu_s": cpu_s}

@@ -50,6 +50,7 @@ class Observed:
     signal: str | None = None
     run_time_s: float = 0.0
     peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
     detail: str | None = None
     started: float | None = None
 

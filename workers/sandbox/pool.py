@@ -212,6 +212,7 @@ def _ending(observed: Observed, level: Level, asked: float) -> Ending:
         signal=observed.signal,
         run_time_s=observed.run_time_s,
         peak_memory_bytes=observed.peak_memory_bytes,
+        cpu_s=observed.cpu_s,
         level=level,
         detail=observed.detail,
         start_ms=start_ms,

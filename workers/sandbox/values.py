@@ -78,6 +78,7 @@ class Ending:
     Attributes:
         signal: its name ("SIGSEGV") when end is "signal".
         peak_memory_bytes: the highest seen, beyond what the zygote brought; None when the child never started.
+        cpu_s: processor time of the child and its reaped descendants; None when it was killed or never started.
         detail: the reason of a setup error, or what makes a limit probable.
         start_ms: from the request to the child's first line.
     """
@@ -90,3 +91,4 @@ class Ending:
     level: Level
     detail: str | None = None
     start_ms: float | None = None
+    cpu_s: float | None = None

@@ -49,6 +49,7 @@ class Watch:
         self._started: float | None = None
         self._child_start_bytes = 0
         self._peak_bytes = 0
+        self._cpu_s: float | None = None
         self._setup_deadline = time.monotonic() + SETUP_S
         self._next_disk_check = 0.0
         self._poll = select.poll()
@@ -99,6 +100,7 @@ class Watch:
         if self._started is None:
             return setup_failed(f"the child ended before its start, status {status}: {self._last_words()}")
         self._peak_bytes = max(self._peak_bytes, int(report["peak"]) - self._child_start_bytes)
+        self._cpu_s = float(report["cpu_s"])
         if os.WIFSIGNALED(status):
             return self._blamed(self._ended_by(os.WTERMSIG(status), None))
         return self._blamed(Observed("exit", exit_code=os.WEXITSTATUS(status)))
@@ -167,7 +169,13 @@ class Watch:
         if self._started is None:
             return observed
         run_time_s = time.monotonic() - self._started
-        return replace(observed, run_time_s=run_time_s, peak_memory_bytes=self._peak_bytes, started=self._started)
+        return replace(
+            observed,
+            run_time_s=run_time_s,
+            peak_memory_bytes=self._peak_bytes,
+            started=self._started,
+            cpu_s=self._cpu_s,
+        )
 
     def _last_words(self) -> str:
         """Return the end of the log, which only our own start code has written by then."""
