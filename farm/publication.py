@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from farm.domain.artifact import FileRef
 from farm.domain.codec import canonical
+from farm.report.page import render_html
 from farm.store.names import safe_name
 
 MANIFEST = "manifest.json"
 
 
-def folder_of(body: dict[str, Any]) -> str:
+def folder_of(body: Mapping[str, Any]) -> str:
     """Name a result's folder: model/target/runtime/recipe, each made safe for a path."""
     return "/".join(safe_name(body[part]) for part in ("model", "target", "target_runtime", "recipe"))
 
 
-def published_prefix(job_id: str, body: dict[str, Any]) -> str:
+def published_prefix(job_id: str, body: Mapping[str, Any]) -> str:
     return f"jobs/{job_id}/{folder_of(body)}"
 
 
-def published_files(body: dict[str, Any]) -> list[FileRef]:
+def published_files(body: Mapping[str, Any]) -> list[FileRef]:
     """List the model files of a result by the names they are published under."""
     artifact = body.get("artifact") or {}
     return [FileRef(f["name"], f["sha256"], f["size_bytes"]) for f in artifact.get("files", [])]
 
 
-def published_documents(job_id: str, body: dict[str, Any]) -> list[FileRef]:
-    """List the documents that stand beside the model files."""
-    return [
-        FileRef(name, hashlib.sha256(text).hexdigest(), len(text)) for name, text in documents(job_id, body).items()
-    ]
+def documents(told: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, bytes]:
+    """Write the documents that stand beside a result's model files; the same for the same arguments.
+
+    Args:
+        told: the head of the job's report, what never changes of it.
+        body: the result.
+    """
+    page = render_html({**told, "state": body["state"], "results": [body]})
+    return {
+        MANIFEST: manifest(told["job"], body),
+        "report.json": canonical(body),
+        "report.html": page.encode(),
+    }
 
 
-def documents(job_id: str, body: dict[str, Any]) -> dict[str, bytes]:
-    return {MANIFEST: manifest(job_id, body), "report.json": canonical(body)}
+def document_refs(written: Mapping[str, bytes]) -> list[FileRef]:
+    return [FileRef(name, hashlib.sha256(text).hexdigest(), len(text)) for name, text in written.items()]
 
 
-def manifest(job_id: str, body: dict[str, Any]) -> bytes:
+def manifest(job_id: str, body: Mapping[str, Any]) -> bytes:
     """Say what lies in a result's folder and what it is: digests, I/O contract, verdict."""
     artifact = body.get("artifact") or {}
     names = ("model", "target", "target_runtime", "recipe", "verdict", "failure_type", "message", "tool_versions")

@@ -16,7 +16,7 @@ from farm.api.context import Context, Parts, User
 from farm.api.notices import wait_for
 from farm.api.uploads import proven
 from farm.domain.artifact import FileRef
-from farm.domain.codec import digest
+from farm.domain.codec import decode, digest
 from farm.domain.errors import BadRequest, Conflict, FarmError
 from farm.domain.planner import request_reasons
 from farm.intake import inspections, model_names, reason_of, wanted_of
@@ -24,8 +24,8 @@ from farm.ledger import jobs, logs, steps
 from farm.ledger.access import Caller
 from farm.ledger.events import events_after, job_topic
 from farm.ledger.hosts import live_hosts
-from farm.ledger.tables import Job
-from farm.publication import folder_of, published_documents, published_files, published_prefix
+from farm.ledger.tables import Job, Result
+from farm.publication import folder_of, published_files, published_prefix
 from farm.wire.jobs import ENDED, Event, JobRequest, JobView, LogView, ResultFiles
 from farm.wire.transfers import Download
 
@@ -109,8 +109,12 @@ def retry(job: str, parts: Parts, caller: User) -> JobView:
 @router.get("/jobs/{job}/files")
 def files(job: str, parts: Parts, caller: User) -> list[ResultFiles]:
     """List every published file with a URL to fetch it by."""
-    told = read_report(parts, caller, job)
-    return [_result_files(parts, job, body) for body in told["results"] if body["state"] in ("succeeded", "failed")]
+
+    def read(session: Session) -> list[Result]:
+        rows = jobs.results_of(session, jobs.get(session, caller.project, job).id)
+        return [row for row in rows if row.published]
+
+    return [_result_files(parts, row) for row in parts.ledger.run(read)]
 
 
 @router.get("/jobs/{job}/logs")
@@ -197,9 +201,10 @@ def _label(text: str | None) -> tuple[str, str] | None:
     return key, value
 
 
-def _result_files(parts: Context, job: str, body: dict[str, Any]) -> ResultFiles:
-    prefix = published_prefix(job, body)
-    listed = [*published_files(body), *published_documents(job, body)]
+def _result_files(parts: Context, row: Result) -> ResultFiles:
+    body = row.body or {}
+    prefix = published_prefix(row.job_id, body)
+    listed = [*published_files(body), *(decode(FileRef, document) for document in row.documents)]
     return ResultFiles(
         folder=folder_of(body),
         files=[

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import mimetypes
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+import structlog
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from farm.domain.codec import encode
+from farm.domain.errors import Conflict
+from farm.intake import reason_of
+from farm.ledger import jobs
 from farm.ledger.events import wake
 from farm.ledger.tables import Job, Result
-from farm.publication import documents, published_files, published_prefix
+from farm.publication import document_refs, documents, published_files, published_prefix
 from farm.store import Store
+
+log = structlog.get_logger()
 
 
 def publish_next(session: Session, store: Store) -> bool:
     """Publish one concluded result under its name; False when none waits. Done again, it changes nothing."""
     row = session.scalar(
         select(Result)
-        .where(Result.concluded, Result.listed, Result.published.is_(False))
+        .join(Job, Job.id == Result.job_id)
+        .where(Result.concluded, Result.listed, Result.published.is_(False), Job.ended.is_(None))
+        .order_by(func.random())
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(of=Result, skip_locked=True)
     )
     if row is None or row.body is None:
         return False
     job = session.get_one(Job, row.job_id)
-    _publish(store, job, row.body)
-    row.published = True
-    wake(session, [job.id])
+    try:
+        _publish(session, store, job, row, row.body)
+    except Conflict as error:
+        log.error("A published name holds other bytes.", action="publish", job_id=job.id, reason=error.message)
+        jobs.change_state(session, job, "failed", reasons=[reason_of(error.failure, row.body["model"])])
     return True
 
 
-def _publish(store: Store, job: Job, body: dict[str, Any]) -> None:
+def _publish(session: Session, store: Store, job: Job, row: Result, body: Mapping[str, Any]) -> None:
     prefix = published_prefix(job.id, body)
     for file in published_files(body):
         store.publish(file, f"{prefix}/{file.name}")
-    for name, text in documents(job.id, body).items():
-        store.put_document(f"{prefix}/{name}", text, "application/json")
+    written = documents(jobs.head(job), body)
+    for name, text in written.items():
+        store.put_document(f"{prefix}/{name}", text, mimetypes.guess_type(name)[0] or "application/octet-stream")
+    row.documents = encode(document_refs(written))
+    row.published = True
+    wake(session, [job.id])

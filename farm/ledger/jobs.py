@@ -169,19 +169,28 @@ def view(session: Session, job: Job) -> wire.JobView:
 def report(session: Session, job: Job) -> dict[str, Any]:
     """Tell a job with all its results, in the fields of report.schema.json; results still open say how far they are."""
     shown = view(session, job)
-    told = {
+    return head(job) | {
+        "state": job.state,
+        "ended": shown.model_dump(mode="json")["ended"],
+        "progress": shown.progress.model_dump(mode="json"),
+        "results": _results(session, job) if job.plan is not None else [],
+    }
+
+
+def head(job: Job) -> dict[str, Any]:
+    """Tell what of a job's report never changes."""
+    return {
         "schema_version": SCHEMA_VERSION,
-        **shown.model_dump(
-            mode="json", include={"job", "project", "name", "labels", "retry_of", "state", "created", "ended"}
-        ),
+        "job": job.id,
+        "project": job.project_id,
+        "name": job.name,
+        "labels": job.labels,
+        "retry_of": job.retry_of,
+        "created": job.created.isoformat(),
+        "ended": None,
         "reasons": job.reasons,
         "answer": None,
-        "progress": shown.progress.model_dump(mode="json"),
-        "results": [],
     }
-    if job.plan is not None:
-        told["results"] = _results(session, job)
-    return told
 
 
 def results_of(session: Session, job_id: str) -> list[Result]:

@@ -123,6 +123,7 @@ class Result(Base):
     published: Mapped[bool] = mapped_column(default=False)
     verdict: Mapped[str | None]
     body: Mapped[Json | None]
+    documents: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     __table_args__ = (
         Index("result_unpublished", "job_id", postgresql_where=text("concluded AND listed AND NOT published")),
     )
