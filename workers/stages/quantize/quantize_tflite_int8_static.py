@@ -3,8 +3,9 @@
 Tool: ai-edge-quantizer 0.10.0, weights int8 per channel and activations int8 (static_wi8_ai8), calibrated with
 ai-edge-litert 2.3.0. Document: https://github.com/google-ai-edge/ai-edge-quantizer
 Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
-Limits: the model must have a signature. Quantized DIV fails at run time where a divisor rounds to zero; then, and
-where it is nearer, only convolutions and matrix products are quantized.
+Limits: LiteRT's BATCH_MATMUL reads per-channel weights as zeros without a word, so its weights are per tensor.
+Quantized DIV fails at run time where a divisor rounds to zero; then, and where it is nearer, only convolutions and
+matrix products are quantized.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from workers.stages.quantize.selection import Candidate, Samples, choose, split_
 from workers.stages.tool_calls import python_command, tool_call
 
 EVERY = ("ALL_SUPPORTED",)
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE", "BATCH_MATMUL")
+MATMUL = "BATCH_MATMUL"
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
 WAYS = {"every operator": EVERY, "weighted operators": WEIGHTED}
 
 
@@ -60,6 +62,8 @@ def recipe(operators: tuple[str, ...]) -> Any:
     manager = recipe_manager.RecipeManager()
     for name in operators:
         manager.add_static_config(".*", qtyping.TFLOperationName[name], activation_num_bits=8, weight_num_bits=8)
+    per_tensor = qtyping.QuantGranularity.TENSORWISE
+    manager.add_static_config(".*", qtyping.TFLOperationName[MATMUL], 8, 8, weight_granularity=per_tensor)
     for name in ("INPUT", "OUTPUT"):
         manager.add_quantization_config(".*", qtyping.TFLOperationName[name], algorithm_key="no_quantize")
     return manager.get_quantization_recipe()

@@ -1,0 +1,164 @@
+"""Every stage that makes one model of another, on a real tiny model, in its own environment."""
+
+import dataclasses
+import shutil
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from farm.domain.artifact import Contract
+from farm.domain.codec import decode
+from farm.domain.facts import Format
+from farm.domain.stage import TRANSFORMS, Kind, StageSpec
+from tests.stage_fixtures import Answer
+from tests.transform_fixtures import CUBE, Source, calibration, call, cube_model, run_in, sources
+from workers.stages import load_specs
+
+pytestmark = pytest.mark.toolchain
+
+FLOAT_DB, INT8_DB = 60.0, 15.0
+STAGES = tuple(spec for spec in load_specs().values() if spec.kind in TRANSFORMS)
+each = pytest.mark.parametrize("spec", STAGES, ids=lambda spec: spec.name)
+
+
+@cache
+def answers(environment: str) -> dict[str, Answer]:
+    """Run every stage of an environment in one process: imports cost more than the work."""
+    calls = {}
+    for spec in STAGES:
+        if spec.environment == environment and spec.source is not None:
+            source = sources()[spec.source]
+            files = {"calibration": calibration(source.inputs)} if "calibration" in spec.inputs else {}
+            calls[spec.name] = call(spec.name, source, **files)
+    return run_in(environment, calls)
+
+
+def answer(spec: StageSpec) -> Answer:
+    return answers(spec.environment)[spec.name]
+
+
+def contract_of(found: Answer) -> Contract:
+    return decode(Contract, found.result["contract"])
+
+
+@each
+def test_its_output_opens_and_computes_the_models_function(spec: StageSpec) -> None:
+    """The stage opens the file with its runtime and compares before it returns; here the figure is held to a limit."""
+    found = answer(spec)
+
+    assert found.output("model").stat().st_size > 0
+    assert found.facts["sqnr_db"] >= (INT8_DB if spec.kind is Kind.QUANTIZE else FLOAT_DB)
+
+
+@each
+def test_every_tensor_of_the_source_is_bound_with_a_size(spec: StageSpec) -> None:
+    assert spec.source is not None
+    source, contract = sources()[spec.source], contract_of(answer(spec))
+
+    assert [b.source.name for b in contract.inputs] == [one["name"] for one in source.inputs]
+    assert [b.source.name for b in contract.outputs] == [one["name"] for one in source.outputs]
+    for binding in contract.inputs:
+        shape = binding.source.static_shape
+        order = binding.transpose or tuple(range(len(shape)))
+        assert binding.artifact.static_shape == tuple(shape[axis] for axis in order)
+
+
+@each
+def test_every_difference_is_declared_in_words(spec: StageSpec) -> None:
+    contract = contract_of(answer(spec))
+
+    for what, bindings in (("input", contract.inputs), ("output", contract.outputs)):
+        for binding in bindings:
+            told = [change for change in contract.changes if change.startswith(f"{what} {binding.source.name}:")]
+            renamed = binding.source.name != binding.artifact.name
+            assert len(told) >= renamed + (binding.transpose is not None)
+
+
+@each
+def test_a_command_repeats_it(spec: StageSpec) -> None:
+    assert answer(spec).result["reproduce"]
+
+
+def test_a_layout_that_shapes_do_not_show_is_found() -> None:
+    """Given an input (1, 8, 8, 8), which fits every order of axes; then the numbers tell NCHW from NHWC."""
+    found = run_in(
+        "onnx2tf", {"cube": call("onnx-to-tflite", Source(cube_model(), CUBE, [CUBE[0] | {"name": "seen"}]))}
+    )
+
+    contract = contract_of(found["cube"])
+    assert contract.inputs[0].transpose == (0, 2, 3, 1)
+    assert contract.outputs[0].transpose == (0, 2, 3, 1)
+    assert contract.changes == ("input cube: NCHW → NHWC", "output seen: NCHW → NHWC")
+
+
+def test_an_old_opset_is_raised_before_channels_are_quantized(tmp_path: Path) -> None:
+    """Given opset 12, whose per-channel form no session opens; then the file opens all the same."""
+    source = Source(cube_model(), CUBE, [CUBE[0] | {"name": "seen"}])
+    found = run_in("builder", {"cube": call("quantize-onnx-int8-static", source, calibration=calibration(CUBE))})
+
+    assert found["cube"].facts["sqnr_db"] >= INT8_DB
+
+
+def test_a_second_stage_keeps_the_first_ones_layout() -> None:
+    """Given a TFLite file in NHWC made of an NCHW source; then samples of the source calibrate it."""
+    onnx = sources()[Format.ONNX]
+    first = answers("onnx2tf")["onnx-to-tflite"]
+    source = dataclasses.replace(onnx, path=first.output("model"))
+    second = dataclasses.replace(
+        call("quantize-tflite-int8-static", source, calibration=calibration(onnx.inputs)),
+        contract=first.result["contract"],
+    )
+    found = run_in("builder", {"int8": second})["int8"]
+
+    assert contract_of(found).inputs[0].transpose == (0, 2, 3, 1)
+    assert found.facts["sqnr_db"] >= INT8_DB
+
+
+def test_a_model_left_in_training_mode_is_the_submitters_to_mend() -> None:
+    programs = sources()[Format.TORCH_EXPORTED_PROGRAM]
+    scripts = sources()[Format.TORCHSCRIPT]
+    training = {
+        "torch-exported-program-to-onnx": dataclasses.replace(programs, path=programs.path.with_name("training.pt2")),
+        "torch-exported-program-to-tflite": dataclasses.replace(programs, path=programs.path.with_name("training.pt2")),
+        "torchscript-to-onnx": dataclasses.replace(scripts, path=scripts.path.with_name("training.pt")),
+    }
+    found = run_in("builder", {stage: call(stage, source) for stage, source in training.items()})
+
+    for stage, answered in found.items():
+        assert answered.failure["code"] == "bad-request", stage
+        assert answered.failure["who_must_act"] == "submitter"
+        assert "model.eval()" in answered.failure["remedy"]
+
+
+def test_bad_calibration_data_is_said_before_any_work(tmp_path: Path) -> None:
+    onnx = sources()[Format.ONNX]
+    wrong = {
+        "shape": {"image": np.zeros((4, 3, 9, 9), "float32")},
+        "dtype": {"image": np.zeros((4, 3, 8, 8), "float64")},
+        "name": {"picture": np.zeros((4, 3, 8, 8), "float32")},
+        "pickle": {"image": np.array([{"a": 1}], dtype=object)},
+    }
+    calls = {}
+    for name, arrays in wrong.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        calls[name] = call("quantize-onnx-int8-static", onnx, calibration=tmp_path / f"{name}.npz")
+    found = run_in("builder", calls)
+
+    assert {name: answered.failure["code"] for name, answered in found.items()} == dict.fromkeys(wrong, "bad-data")
+
+
+def test_the_input_is_left_as_it_was() -> None:
+    """The ONNX converter rewrites the file it is given, so it must not be given ours."""
+    source = sources()[Format.ONNX]
+    before = source.path.read_bytes()
+    run_in("onnx2tf", {"again": call("onnx-to-tflite", source)})
+
+    assert source.path.read_bytes() == before
+
+
+def test_conversion_starts_no_child_process() -> None:
+    """So that it runs under the same isolation as every other stage."""
+    assert not any(spec.spawns for spec in STAGES)
+    assert shutil.which("onnxsim", path="/usr/bin:/bin") is None

@@ -1,0 +1,74 @@
+"""What conversion stages say before any work, and of what their tools say after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from farm.domain.errors import BadRequest, ConversionFailed, ToolOutOfMemory
+from farm.domain.facts import Format, ModelFacts
+from workers.stages import load_specs
+from workers.stages.quantize.quantize_onnx_int8_static import ways
+from workers.stages.tool_calls import operator_in, tool_call
+
+
+def facts(*operators: str) -> ModelFacts:
+    return ModelFacts(Format.ONNX, (), (), operators=dict.fromkeys(operators, 1))
+
+
+@pytest.mark.parametrize("operator", ["If", "Loop", "SequenceAt", "acme.ops::Foo", "com.microsoft::Gelu"])
+@pytest.mark.parametrize("stage", ["onnx-to-tflite", "onnx-to-tflite-via-torch"])
+def test_what_converters_get_silently_wrong_is_refused_by_name(stage: str, operator: str) -> None:
+    verdict = load_specs()[stage].check(facts("Conv", operator), {}, None)
+
+    assert not verdict.can
+    assert operator in (verdict.reason or "")
+
+
+def test_what_one_route_lacks_the_other_may_take() -> None:
+    specs = load_specs()
+
+    assert not specs["onnx-to-tflite-via-torch"].check(facts("NonMaxSuppression"), {}, None).can
+    assert specs["onnx-to-tflite"].check(facts("NonMaxSuppression"), {}, None).can
+    assert specs["onnx-to-tflite"].cost < specs["onnx-to-tflite-via-torch"].cost
+
+
+def test_cpus_without_dot_product_also_try_seven_bits() -> None:
+    assert any(way.reduce_range for way in ways(None, dot_product=False))
+    assert not any(way.reduce_range for way in ways(None, dot_product=True))
+
+
+def test_entropy_falls_back_to_min_max() -> None:
+    assert [way.method for way in ways("Entropy", dot_product=True)] == ["Entropy", "MinMax"]
+
+
+def test_an_unknown_calibration_method_names_the_known_ones() -> None:
+    with pytest.raises(BadRequest, match="MinMax, Entropy, Percentile"):
+        ways("Best", dot_product=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "operator"),
+    [
+        ("RuntimeError: Lowering not found: aten.linalg_inv.default", "aten.linalg_inv.default"),
+        ("Exporting the operator 'aten::fft_rfft' to ONNX opset version 17 is not supported", "aten::fft_rfft"),
+        ("OperationDescription(domain='', operation_type='LSTM', version=14)", "LSTM"),
+        ("error: 'tf.MatrixInverse' op is neither a custom op nor a flex op", "tf.MatrixInverse"),
+        ("something else", None),
+    ],
+)
+def test_the_operator_is_read_off_the_message(text: str, operator: str | None) -> None:
+    assert operator_in(text) == operator
+
+
+def test_a_tools_exception_becomes_a_failure_with_evidence() -> None:
+    with pytest.raises(ConversionFailed) as caught, tool_call("numpy"):
+        raise RuntimeError("Lowering not found: aten.foo\x1b[31m")
+
+    assert caught.value.evidence["operator"] == "aten.foo"
+    assert caught.value.evidence["tool"] == "numpy"
+    assert "\x1b" not in caught.value.message
+
+
+def test_a_tool_out_of_memory_is_not_a_refused_model() -> None:
+    with pytest.raises(ToolOutOfMemory), tool_call("numpy"):
+        raise RuntimeError("std::bad_alloc")
