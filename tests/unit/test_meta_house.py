@@ -118,7 +118,7 @@ def test_only_the_runner_catches_everything() -> None:
         if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _raises_again(node)
     ]
 
-    assert catching == ["workers/runner.py", "workers/stages/harness.py"]
+    assert catching == ["farm/control/advance.py", "workers/runner.py", "workers/stages/harness.py"]
 
 
 def documents() -> list[Path]:
