@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import farm
-from farm.domain.errors import BadRequest
+from farm.domain.errors import BadRequest, Conflict
 from farm.local import programs, running
 from farm.local.accounts import unprivileged_account
 from farm.local.folder import Folder, read_json, write_private
@@ -41,16 +41,27 @@ class Blueprint:
     durable: bool = True
 
     def open(self) -> None:
-        """Prepare the folder; remember where the API listens.
+        """Prepare the folder: choose ports and secrets, remember where the API listens.
 
         Raises:
             FarmError: the folder cannot be used, or `listen` is no HOST:PORT.
+            Conflict: the API runs and listens elsewhere.
         """
         unprivileged_account(self.folder.postgres)
         self.folder.open()
-        if self.listen is not None:
-            host, port = parse_listen(self.listen, default_port=self._ports()["api"])
-            write_private(self._listen_file, json.dumps({"host": host, "port": port}))
+        with self.folder.setting_up():
+            ports = self._ports()
+            self.folder.secrets()
+            if self.listen is not None:
+                self._keep_listen(*parse_listen(self.listen, default_port=ports["api"]))
+
+    def _keep_listen(self, host: str, port: int) -> None:
+        kept = self._wiring().listen
+        if kept != f"{host}:{port}" and running.running(self.folder, "api"):
+            raise Conflict(
+                f"The API of {self.folder.root} runs and listens at {kept}.", remedy="Run `farm down` first."
+            )
+        write_private(self._listen_file, json.dumps({"host": host, "port": port}))
 
     @property
     def _listen_file(self) -> Path:

@@ -13,6 +13,7 @@ DIR/postgres/ redis/ s3/ tmp/ work/ cache/
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
@@ -95,6 +96,16 @@ class Folder:
                 f"{self.root} has {free_bytes >> 20} MiB left; the embedded stack needs {MIN_FREE_BYTES >> 20} MiB.",
                 remedy="Free space there, or choose another folder with `farm up --data DIR`.",
             )
+
+    @contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """Let one process at a time choose what is chosen once."""
+        fd = os.open(self.run / "setup.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def _check_format(self) -> None:
         path = self.root / "format-version"

@@ -105,7 +105,8 @@ def adopt_or_start(folder: Folder, part: Part, on_progress: Progress) -> Record:
         on_progress(f"{part.name}: already runs (pid {record.identity.pid})")
         return record
     stop(folder, part.name)
-    part.clean()
+    with storage_errors(folder.root):
+        part.clean()
     record = start(folder, part)
     on_progress(f"{part.name}: started (pid {record.identity.pid}), log {folder.log(part.name)}")
     return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from farm.local.supervisor import SUPERVISOR, Supervisor
 __all__ = ["ALL", "SERVICES", "Stack", "find_running"]
 
 SUPERVISOR_STOPS_WITHIN_S = 120.0
+PUBLISHED_WITHIN_S = 10.0
 
 
 def silent(_line: str) -> None:
@@ -61,9 +63,15 @@ class Stack:
             spawn_supervisor(self._blueprint, parts, on_progress)
         except Conflict:  # one runs already: it is up when its parts answer
             self._await_all(parts, on_progress)
-        info = self.info()
-        if info is None:
-            raise FarmUnreachable(f"The stack in {self.folder.root} was stopped while it came up.")
+        return self._published()
+
+    def _published(self) -> StackInfo:
+        """Read how to reach the stack; its supervisor writes that down a moment after its parts answer."""
+        deadline = time.monotonic() + PUBLISHED_WITHIN_S
+        while (info := self.info()) is None:
+            if time.monotonic() > deadline:
+                raise FarmUnreachable(f"The stack in {self.folder.root} was stopped while it came up.")
+            time.sleep(running.POLL_S)
         return info
 
     def run(

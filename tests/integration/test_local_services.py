@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -20,11 +21,12 @@ import pytest
 import redis
 from botocore.exceptions import ClientError
 
-from farm.domain.errors import ConfigurationError, FarmUnreachable
+from farm.domain.errors import ConfigurationError, Conflict, FarmUnreachable
 from farm.local import SERVICES, Stack, StackInfo, find_running, services, wheels
 from farm.local.accounts import Account, unprivileged_account
 from farm.local.folder import Folder
 from farm.local.process import identify
+from farm.local.running import record_self
 from farm.local.s3 import PORT_NAMES
 from farm.queue import make_app
 
@@ -235,6 +237,25 @@ def test_up_on_a_running_stack_says_the_same_again(data: Path) -> None:
     stack = Stack(data)
 
     assert stack.up(parts=("redis",)) == stack.up(parts=("redis",))
+
+
+def test_two_that_bring_a_fresh_stack_up_at_once_get_the_same_one(data: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: Stack(data).up(parts=("redis",)), range(2))
+
+    assert first == second
+    assert redis.Redis.from_url(first.redis).ping()
+
+
+def test_the_address_of_the_api_is_kept_and_does_not_change_under_a_running_one(data: Path) -> None:
+    Stack(data, listen="127.0.0.1:23456").up(parts=("redis",))
+    assert Stack(data).up(parts=("redis",)).api == "http://127.0.0.1:23456"
+
+    # Given an API that runs (any process of ours that is written down as it)
+    record_self(Folder(data), "api", level=1)
+    with pytest.raises(Conflict, match=r"listens at 127\.0\.0\.1:23456"):
+        Stack(data, listen="127.0.0.1:23457").up(parts=("redis",))
+    (data / "run" / "api.json").unlink()
 
 
 def test_a_foreground_stack_stops_in_order_at_ctrl_c(data: Path) -> None:
