@@ -19,6 +19,7 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.keras import H5_SUFFIXES, KERAS_SUFFIXES, KerasSession, is_hdf5
+from workers.stages.inspect.reading import DAMAGE
 from workers.stages.wording import plain
 
 RESAVE = "Save the model again with model.save('model.keras') and check that the copy is complete."
@@ -133,7 +134,7 @@ def _zip_config(entry: Path) -> Any:
             return json.loads(archive.read(_CONFIG))
     except KeyError as exc:
         raise CorruptModel(f"{entry.name} is a zip archive without {_CONFIG}.", remedy=RESAVE) from exc
-    except (zipfile.BadZipFile, ValueError, EOFError) as exc:
+    except DAMAGE as exc:
         raise CorruptModel(f"{entry.name} is not a complete .keras archive: {exc}.", remedy=RESAVE) from exc
 
 
@@ -144,20 +145,20 @@ def _h5_config(entry: Path) -> Any:
         with h5py.File(entry, "r") as file:
             config = file.attrs.get("model_config")
             names = sorted(file)
-    except OSError as exc:
+        if config is not None:
+            return json.loads(config)
+    except DAMAGE as exc:
         raise CorruptModel(f"{entry.name} is not a complete HDF5 file: {plain(str(exc))}.", remedy=RESAVE) from exc
-    if config is None:
-        raise UnknownFormat(
-            f"{entry.name} holds weights only ({plain(', '.join(names[:5]), limit=200)}), without the model.",
-            remedy="Save the whole model: model.save('model.keras').",
-        )
-    return json.loads(config)
+    raise UnknownFormat(
+        f"{entry.name} holds weights only ({plain(', '.join(names[:5]), limit=200)}), without the model.",
+        remedy="Save the whole model: model.save('model.keras').",
+    )
 
 
 def _load(path: Path) -> KerasSession:
     try:
         return KerasSession(path)
-    except (TypeError, ValueError, KeyError, OSError, NotImplementedError) as exc:
+    except DAMAGE as exc:
         raise _refusal(str(exc)) from exc
 
 

@@ -18,7 +18,8 @@ from farm.domain.errors import CorruptModel, CustomOperator, Incompatible, Missi
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
-from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession
+from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession, refusals
+from workers.stages.inspect.reading import DAMAGE
 from workers.stages.wording import plain
 
 DEFAULT_DOMAIN = "ai.onnx"
@@ -80,7 +81,7 @@ def _parse(entry: Path) -> Any:
 
     try:
         model = onnx.load_model(str(entry), format="protobuf", load_external_data=False)
-    except DecodeError as exc:
+    except (DecodeError, *DAMAGE) as exc:
         raise CorruptModel(f"{entry.name} is not a complete ONNX model: {plain(str(exc))}.", remedy=RESAVE) from exc
     if not model.opset_import or not model.graph.node:
         raise CorruptModel(f"{entry.name} is not an ONNX model: it has no operator set or no node.", remedy=RESAVE)
@@ -154,19 +155,13 @@ def _open(path: Path) -> OnnxSession:
 
     try:
         return OnnxSession(path, optimize=False)
-    except (
-        state.Fail,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.InvalidArgument,
-        state.RuntimeException,
-    ) as exc:
-        raise _refusal(plain(str(exc))) from exc
     except state.NotImplemented as exc:
         raise Incompatible(
             f"ONNX Runtime has no CPU kernel for an operator of the model: {plain(str(exc))}",
             remedy="Export it in float32, or replace the operator.",
         ) from exc
+    except (*refusals(), *DAMAGE) as exc:
+        raise _refusal(plain(str(exc))) from exc
 
 
 def _refusal(message: str) -> Exception:

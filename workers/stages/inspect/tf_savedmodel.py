@@ -17,6 +17,7 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import tree_size_bytes
 from workers.runtimes.tf_savedmodel import GRAPH_FILE, SavedModelSession, model_folder
+from workers.stages.inspect.reading import DAMAGE
 from workers.stages.wording import plain
 
 UNSAFE = frozenset(
@@ -113,7 +114,7 @@ def _parse(file: Path) -> Any:
     saved = saved_model_pb2.SavedModel()
     try:
         saved.ParseFromString(file.read_bytes())
-    except DecodeError as exc:
+    except (DecodeError, *DAMAGE) as exc:
         raise CorruptModel(f"{GRAPH_FILE} is damaged: {plain(str(exc), limit=200)}.", remedy=RESAVE) from exc
     if not saved.meta_graphs:
         raise CorruptModel(f"{GRAPH_FILE} holds no graph.", remedy=RESAVE)
@@ -172,7 +173,7 @@ def _load(folder: Path) -> SavedModelSession:
         return SavedModelSession(folder)
     except (tf.errors.NotFoundError, FileNotFoundError) as exc:
         raise MissingFile(f"The SavedModel lacks a file: {plain(str(exc), limit=300)}", remedy=RESAVE) from exc
-    except (tf.errors.OpError, OSError, ValueError, KeyError, IndexError) as exc:
+    except (tf.errors.OpError, *DAMAGE) as exc:
         raise CorruptModel(
             f"TensorFlow does not load the SavedModel: {plain(str(exc), limit=300)}", remedy=RESAVE
         ) from exc

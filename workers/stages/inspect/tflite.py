@@ -19,6 +19,7 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES, LiteRtSession
+from workers.stages.inspect.reading import DAMAGE, reading
 from workers.stages.wording import plain
 
 EDGE_TPU = "edgetpu-custom-op"
@@ -45,7 +46,7 @@ def run(given: StageInput) -> StageOutput:
     """
     entry = entry_file(given.files["model"], SUFFIXES)
     session = _open(entry)
-    with entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with reading(entry.name), entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         model = _flatbuffer(data)
         operators, parameters, subgraphs = _operators(model), _parameters(model), model.SubgraphsLength()
         producer = plain((model.Description() or b"").decode(errors="replace"), limit=200) or None
@@ -69,7 +70,7 @@ def _open(entry: Path) -> LiteRtSession:
         raise CorruptModel(f"{entry.name} is not a TFLite model: it lacks the mark TFL3.", remedy=RESAVE)
     try:
         return LiteRtSession(entry)
-    except (RuntimeError, ValueError) as exc:
+    except DAMAGE as exc:
         raise _refusal(entry, str(exc)) from exc
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.domain.errors import CorruptModel, FarmError, UnknownFormat, UnsafeModel
 from farm.domain.facts import Format
+from workers.stages.inspect.reading import DAMAGE
 
 EXPORT_REMEDY = (
     "Build the model in Python, load the weights, and save torch.export.export(model.eval(), inputs) "
@@ -50,7 +50,7 @@ class Archive:
                     for info in archive.infolist()
                     if (name := info.filename.partition("/")[2]).startswith(prefix) and name.endswith(suffix)
                 ]
-            except (zipfile.BadZipFile, zlib.error, EOFError) as exc:
+            except DAMAGE as exc:
                 raise _incomplete(self.path, exc) from exc
 
 
@@ -69,7 +69,7 @@ def open_archive(entry: Path, wanted: Format) -> Archive:
     try:
         with zipfile.ZipFile(entry) as archive:
             found = Archive(entry, tuple(name.partition("/")[2] for name in archive.namelist()))
-    except (zipfile.BadZipFile, OSError) as exc:
+    except DAMAGE as exc:
         raise _incomplete(entry, exc) from exc
     if found.format is wanted:
         return found
@@ -102,7 +102,7 @@ def _refused_pickle(entry: Path) -> FarmError:
             f"{entry.name} is a pickle of Python objects, which runs code when it is loaded; it was not loaded.",
             remedy=EXPORT_REMEDY,
         )
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError) as exc:
+    except DAMAGE as exc:
         return _incomplete(entry, exc)
     return UnknownFormat(
         f"{entry.name} holds weights only (a state_dict); the program that uses them is missing.", remedy=EXPORT_REMEDY

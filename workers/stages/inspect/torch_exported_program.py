@@ -18,6 +18,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.torch_exported_program import SUFFIXES, describe_program, load_program
 from workers.stages.export.programs import training_operator
+from workers.stages.inspect.reading import reading
 from workers.stages.inspect.torch_archive import open_archive
 
 _TARGET = re.compile(rb'"target": ?"torch\.ops\.([A-Za-z0-9_.]+)"')
@@ -66,9 +67,10 @@ def _load(path: Path) -> Any:
 
     entry = entry_file(path, SUFFIXES)
     graphs = open_archive(entry, Format.TORCH_EXPORTED_PROGRAM).read("models/", ".json")
-    _refuse_unknown({match[1].decode() for graph in graphs for match in _TARGET.finditer(graph)})
+    _refuse_unknown({match[1].decode(errors="replace") for graph in graphs for match in _TARGET.finditer(graph)})
     try:
-        return load_program(path)
+        with reading(entry.name):
+            return load_program(path)
     except pickle.UnpicklingError as exc:
         raise UnsafeModel(
             f"{entry.name} holds a pickle that is not plain tensors, which could run code; it was not loaded.",

@@ -18,6 +18,7 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.torchscript import SUFFIXES, describe_module, load_module
+from workers.stages.inspect.reading import DAMAGE
 from workers.stages.inspect.torch_archive import open_archive
 from workers.stages.wording import plain
 
@@ -76,7 +77,7 @@ def _refuse_file_access(sources: list[bytes], entry: Path) -> None:
 def _load(path: Path, entry: Path) -> Any:
     try:
         return load_module(path)
-    except RuntimeError as exc:
+    except DAMAGE as exc:
         if found := _UNKNOWN.search(str(exc)):
             operator = found[1] or found[2]
             raise CustomOperator(
