@@ -69,7 +69,15 @@ SPECS = {
         stage_of("reference-onnx", Kind.REFERENCE, source=Format.ONNX),
         stage_of("reference-torch", Kind.REFERENCE, source=Format.TORCH_EXPORTED_PROGRAM),
         *(
-            stage_of(f"{kind}-{runtime}", kind, runtime, runtime=runtime, tools=(runtime,), fresh=kind is Kind.MEASURE)
+            stage_of(
+                f"{kind}-{runtime}",
+                kind,
+                runtime,
+                runtime=runtime,
+                reads=("name",),
+                tools=(runtime,),
+                fresh=kind is Kind.MEASURE,
+            )
             for runtime in ("ort", "lite")
             for kind in ON_TARGET
         ),
@@ -77,7 +85,7 @@ SPECS = {
 }
 CATALOGUE = Catalogue(SPECS, {"ort": (Format.ONNX,), "lite": (Format.TFLITE,)}, PINS, LOCKS)
 TARGETS = {
-    name: Target(name, ("x86_64",), {"ort": "ort", "lite": "lite"}, {"cpu": {"vnni": vnni, "cores": 4}})
+    name: Target(name, ("x86_64",), {"ort": "ort", "lite": "lite"}, {"name": name, "cpu": {"vnni": vnni, "cores": 4}})
     for name, vnni in (("plain-box", False), ("vnni-box", True))
 }
 HOSTS = (

@@ -96,7 +96,8 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
         refused += [Reason(failure, model.name) for failure in errors]
     if all(result.failure is not None for result in builder.results):
         return refused
-    return Plan(builder.steps, tuple(builder.results))
+    used = {key for result in builder.results for branch in result.branches for key in branch.steps}
+    return Plan({key: step for key, step in builder.steps.items() if key in used}, tuple(builder.results))
 
 
 def inspect_step(given: Input, spec: StageSpec, world: World) -> PlannedStep:
@@ -218,17 +219,27 @@ class _Builder:
         return failures
 
     def _add_row(self, context: _Context, target: Target, runtime: str, failures: list[Failure]) -> None:
-        """Add one result per recipe; float32 goes first, listed or not, since the others are held against it."""
-        recipes = list(dict.fromkeys((BASELINE, *self.wanted.recipes)))
-        baseline = len(self.results)
-        for recipe in recipes:
-            listed = recipe in self.wanted.recipes
-            if failures:
-                if listed:
-                    self.results.append(context.failed(target, runtime, recipe, failures[0]))
-                continue
-            result = context.result(target, runtime, recipe)
-            self.results.append(replace(result, listed=listed, baseline=None if recipe == BASELINE else baseline))
+        """Add one result per recipe; float32 goes first, since the others are held against it.
+
+        One that nobody asked for is not listed, and not planned at all when nothing would be held against it.
+        """
+        if failures:
+            self.results += [
+                context.failed(target, runtime, r, failures[0]) for r in self._recipes(self.wanted.recipes)
+            ]
+            return
+        row = [context.result(target, runtime, recipe) for recipe in self._recipes((BASELINE, *self.wanted.recipes))]
+        first, listed = len(self.results), BASELINE in self.wanted.recipes
+        if not listed and all(result.failure for result in row[1:]):
+            self.results += row[1:]
+            return
+        self.results.append(replace(row[0], listed=listed))
+        self.results += [replace(result, baseline=first) for result in row[1:]]
+
+    @staticmethod
+    def _recipes(wanted: Sequence[str]) -> list[str]:
+        """Name each recipe once, float32 first."""
+        return sorted(dict.fromkeys(wanted), key=lambda recipe: recipe != BASELINE)
 
     def _data_errors(self, model: Submitted, fixed: tuple[TensorSpec, ...]) -> list[FarmError]:
         errors: list[FarmError] = []

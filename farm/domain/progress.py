@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from farm.domain.artifact import Artifact, Contract
-from farm.domain.errors import Actor, Failure, NumericsBroken
+from farm.domain.errors import Actor, Failure, FarmBug, NumericsBroken
 from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.recipe import BASELINE
 from farm.domain.verdict import numerics_failed
@@ -111,10 +111,10 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     """Say why a branch is lost, or None while it is not."""
     result = plan.results[index]
     chosen = result.branches[branch]
-    for key in chosen.steps:
-        state = states.get(key)
-        if state is not None and state.phase in (StepPhase.FAILED, StepPhase.CANCELLED):
-            return state.failure
+    lost = [states[key] for key in chosen.steps if key in states and states[key].phase in LOST]
+    if lost:
+        told = (state.failure for state in lost if state.failure is not None)
+        return next(told, None) or _unexplained(lost[0])
     compared = states.get(chosen.compare)
     if compared is not None and compared.phase is StepPhase.SUCCEEDED:
         numerics = compared.facts.get("numerics", {})
@@ -131,14 +131,31 @@ def may_fall_back(failure: Failure) -> bool:
 def _float_failure(
     plan: Plan, progress: Sequence[Progress], result: PlannedResult, chosen: Branch, states: States
 ) -> Failure | None:
-    """Hold a quantized branch against the float result of the same route: it is lost when that one was."""
+    """Hold a quantized branch against the float result of the same route: it is lost when that file is not the source.
+
+    Only the comparison says so: a float file that could not be scored or measured tells nothing of its quantized kin.
+    """
     if result.recipe == BASELINE or result.baseline is None:
         return None
     baseline = plan.results[result.baseline]
-    for number, branch in enumerate(baseline.branches[: progress[result.baseline].branch + 1]):
-        if branch.route == chosen.float_route and branch.route:
-            return branch_failure(plan, progress, result.baseline, number, states)
+    for branch in baseline.branches[: progress[result.baseline].branch + 1]:
+        compared = states.get(branch.compare)
+        if branch.route != chosen.float_route or not branch.route or compared is None:
+            continue
+        if compared.phase is StepPhase.FAILED and compared.failure is not None and may_fall_back(compared.failure):
+            return compared.failure
+        numerics = compared.facts.get("numerics", {})
+        if compared.phase is StepPhase.SUCCEEDED and numerics_failed(BASELINE, numerics):
+            return _numerics_failure(baseline, branch, numerics)
     return None
+
+
+def _unexplained(state: StepState) -> Failure:
+    """Say that a step ended for another job's sake: its failure stands there, and must not hold this job up."""
+    return FarmBug(
+        f"Step {state.stage} was {state.phase} without a failure of its own in this job.",
+        remedy="Run `farm retry JOB`: the step is then run again.",
+    ).failure
 
 
 def _numerics_failure(result: PlannedResult, branch: Branch, numerics: Mapping[str, Any]) -> Failure:

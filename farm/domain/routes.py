@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from farm.domain.facts import Format
 from farm.domain.recipe import BASELINE
-from farm.domain.stage import TRANSFORMS, StageSpec
+from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 
 LONGEST = 4
 """Stages in one route at most: export, convert, optimize, quantize or compile."""
@@ -36,7 +36,8 @@ class Route:
 def find_routes(source: Format, accepts: Collection[Format], recipe: str, specs: Iterable[StageSpec]) -> list[Route]:
     """List every simple route, best first.
 
-    A route applies its recipe exactly once; `float32` needs no stage for it.
+    A route applies its recipe exactly once; `float32` needs no stage for it. After the recipe only compilers follow: a
+    converter gives a quantized model back as float32.
     """
     edges = [s for s in specs if s.kind in TRANSFORMS and s.source and s.target and s.recipe in (None, recipe)]
     found = _walk(source, recipe == BASELINE, (), edges, accepts, frozenset({(source, recipe == BASELINE)}))
@@ -58,5 +59,7 @@ def _walk(
         return
     for spec in edges:
         after = (spec.target, applied or spec.recipe is not None)
-        if spec.source == at and after not in seen and spec.target and not (applied and spec.recipe):
+        if spec.source != at or after in seen or not spec.target or (applied and spec.recipe):
+            continue
+        if all(before.recipe is None for before in path) or spec.kind is Kind.COMPILE:
             yield from _walk(spec.target, after[1], (*path, spec), edges, accepts, seen | {(spec.target, after[1])})

@@ -97,6 +97,11 @@ def test_profile_fields_a_stage_reads_are_known_to_a_profile(spec: StageSpec) ->
         assert any(target.read(path) is not None for target in targets().values()), path
 
 
+def test_what_runs_on_a_target_is_keyed_by_the_target() -> None:
+    """Else two targets that agree in every field that is read would share one measurement."""
+    assert [spec.name for spec in SPECS.values() if spec.kind in ON_TARGET and "name" not in spec.reads] == []
+
+
 def test_every_measurement_is_run_in_a_new_process() -> None:
     assert [spec.name for spec in SPECS.values() if spec.kind is Kind.MEASURE and not spec.fresh] == []
 
