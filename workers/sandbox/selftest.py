@@ -19,6 +19,8 @@ from workers.sandbox.values import Call, Level, Limits
 
 POLICIES = ("fork", "fresh", "spawns")
 _LIMITS = Limits(wall_s=20, memory_bytes=256 << 20, disk_bytes=16 << 20, file_bytes=8 << 20, threads=64)
+_LONGEST_SOCKET_FOLDER = 80
+"""A socket's path holds 107 bytes at most (unix(7)); the rest is for names below the folder."""
 _WITHOUT_NAMESPACES = ("own view of processes", "private /tmp and /dev/shm", "empty network", "separate IPC")
 
 
@@ -128,7 +130,7 @@ def _log(work: Path) -> str:
 def _targets(folder: Path) -> Iterator[tuple[probes.Targets, Path]]:
     """Set up what the probes attack, and a work folder that describes it."""
     with ExitStack() as stack:
-        outside = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="o")))
+        outside = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_short(folder), prefix="o")))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="w")))
         outside.chmod(0o755)
         (outside / "secret.txt").write_text("secret")
@@ -151,6 +153,11 @@ def _targets(folder: Path) -> Iterator[tuple[probes.Targets, Path]]:
         )
         (work / probes.TARGETS).write_text(json.dumps(asdict(targets)))
         yield targets, work
+
+
+def _short(folder: Path) -> Path:
+    """Give a folder in which a socket's path is not too long: this one, else the system's temporary one."""
+    return folder if len(os.fsencode(folder.absolute())) <= _LONGEST_SOCKET_FOLDER else Path("/tmp")  # noqa: S108
 
 
 def _outcome(row: Row) -> str:
