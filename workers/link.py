@@ -16,6 +16,8 @@ from farm.wire.transfers import Part, PartRequest, PartTicket, UploadRequest, Up
 
 T = TypeVar("T", bound=BaseModel)
 _TIMEOUT = httpx.Timeout(connect=5.0, read=60.0, write=30.0, pool=30.0)
+_WHILE_THE_STORE_READS = httpx.Timeout(900.0)
+"""Completing an upload reads it once: minutes for tens of GB."""
 _TICKETS = TypeAdapter(list[UploadTicket])
 _PART_TICKETS = TypeAdapter(list[PartTicket])
 
@@ -60,7 +62,7 @@ class FarmLink:
         self._post(f"/v1/uploads/{upload}/recorded", part)
 
     def complete_upload(self, upload: str) -> None:
-        self._send(f"/v1/uploads/{upload}/complete", None)
+        self._send(f"/v1/uploads/{upload}/complete", None, timeout=_WHILE_THE_STORE_READS)
 
     def close(self) -> None:
         self._http.close()
@@ -78,9 +80,9 @@ class FarmLink:
     def _post(self, path: str, said: BaseModel) -> Any:
         return self._send(path, said.model_dump(mode="json"))
 
-    def _send(self, path: str, body: Any) -> Any:
+    def _send(self, path: str, body: Any, timeout: httpx.Timeout = _TIMEOUT) -> Any:
         try:
-            response = self._http.post(path, json=body)
+            response = self._http.post(path, json=body, timeout=timeout)
         except httpx.TransportError as exc:
             raise FarmUnreachable(f"The farm at {self._http.base_url} does not answer: {exc}") from exc
         if response.is_success:

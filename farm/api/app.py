@@ -74,7 +74,9 @@ def main(pages: Pages | None = None) -> None:
     """Prepare the ledger and the bucket, then serve until told to stop."""
     config = settings()
     prepare(config)
-    Store(config).ping()
+    store = Store(config)
+    store.ping()
+    store.prove()
     address, _, port = config.listen.rpartition(":")
     app = create_app(config, pages)
     server = _Server(

@@ -48,13 +48,12 @@ def record(upload: str, part: Part, parts: Parts, caller: Anyone) -> Response:
 
 @router.post("/uploads/{upload}/complete", status_code=204)
 def complete(upload: str, parts: Parts, caller: Anyone) -> Response:
-    """Join the parts, read the whole once against its digest, and count it."""
+    """Join the parts, read the whole once against its digest, and count it. A second call changes nothing."""
     row = parts.ledger.run(lambda session: files.get_upload(session, caller.project, upload))
     _promote(parts, row)
 
     def note(session: Session) -> None:
         files.record_blob(session, caller.project, FileRef(row.sha256, row.sha256, row.size_bytes))
-        files.forget_upload(session, row.id)
 
     parts.ledger.run(note)
     return Response(status_code=204)

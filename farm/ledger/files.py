@@ -55,10 +55,6 @@ def add_upload(session: Session, project: str, *, upload_id: str, file: FileRef,
     return row
 
 
-def forget_upload(session: Session, upload_id: str) -> None:
-    session.execute(delete(Upload).where(Upload.id == upload_id))
-
-
 def get_upload(session: Session, project: str, upload_id: str, *, lock: bool = False) -> Upload:
     """Find an upload of this project.
 
