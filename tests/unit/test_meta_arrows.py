@@ -33,6 +33,7 @@ NEIGHBOURS = {
     ("farm.cli", "farm.local"): "`farm up` and `farm down` are the local stack's buttons",
     ("farm.cli", "farm.web"): "`farm api` serves the pages beside the routes",
     ("farm.ledger", "farm.wire"): "a request is stored in the words it came in",
+    ("farm.publication", "farm.report"): "a published result brings its own report page",
     ("farm.transfer", "farm.wire"): "tickets and file entries are the wire's",
     ("workers.stages", "workers.runtimes"): "comparing, evaluating and measuring are written over the runtime protocol",
 }
