@@ -18,6 +18,7 @@ def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: State
     """Tell how a result ended, in the fields of report.schema.json."""
     result = plan.results[index]
     told = open_result(plan, progress, index, states)
+    told["steps"] = [step | {"state": _final(step["state"])} for step in told["steps"]]
     if result.failure is not None:
         return told | _failed(result.failure)
     failure = branch_failure(plan, progress, index, progress[index].branch, states)
@@ -139,6 +140,11 @@ def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: St
         if failure is not None:
             return failure
     return None
+
+
+def _final(phase: str) -> str:
+    """Call a step skipped that still waited when its result ended: its branch was lost before its turn."""
+    return StepPhase.SKIPPED.value if phase == StepPhase.WAITING else phase
 
 
 def _step(state: StepState) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""Verdicts and the words of a result: what is shown first, what is said of a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.domain.conclusion import conclude, open_result
+from farm.domain.errors import FarmBug
+from farm.domain.plan import Plan, PlannedStep
+from farm.domain.recipe import RECIPES
+from farm.domain.verdict import Verdict, judge, numerics_failed
+from tests.domain_run import Run, numerics
+from tests.domain_world import file, planned
+
+VALID, LOADED = {"valid": True}, {"valid": False}
+
+
+def told(recipe: str = "int8-static", sqnr_db: float | None = 30.0, **changes: Any) -> list[Verdict]:
+    given_ = {"numerics": numerics(sqnr_db), "accuracy": None, "conditions": VALID, "versus_float": 1.2} | changes
+    return judge(recipe, **given_)
+
+
+def score(value: float, float_value: float = 1.0) -> dict[str, Any]:
+    return {"metric": "top1", "value": value, "float_value": float_value, "samples": 100}
+
+
+@pytest.mark.parametrize(("name", "bar_db"), [(r.name, r.degraded_below_db) for r in RECIPES.values()])
+def test_a_result_is_degraded_under_its_recipes_bar(name: str, bar_db: float) -> None:
+    assert told(name, bar_db) == [Verdict.OK]
+    assert told(name, bar_db - 0.1) == [Verdict.DEGRADED]
+    assert told(name, None) == [Verdict.DEGRADED]
+
+
+def test_bars_are_those_of_the_report() -> None:
+    assert RECIPES["float32"].degraded_below_db == 60.0
+    assert RECIPES["float16"].degraded_below_db == 40.0
+    assert {r.degraded_below_db for r in RECIPES.values() if r.name.startswith("int")} == {20.0}
+
+
+@pytest.mark.parametrize(("sqnr_db", "is_failed"), [(30.0, False), (29.9, True), (None, True), (-5.0, True)])
+def test_only_a_float_result_fails_by_its_numerics(sqnr_db: float | None, is_failed: bool) -> None:
+    assert numerics_failed("float32", numerics(sqnr_db)) == is_failed
+    assert not numerics_failed("int8-static", numerics(sqnr_db))
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.99, Verdict.OK), (0.989, Verdict.DEGRADED)])
+def test_a_result_keeps_99_percent_of_the_float_score(value: float, verdict: Verdict) -> None:
+    assert told(accuracy=score(value)) == [verdict]
+    assert told(accuracy=score(value / 2, 0.5)) == [verdict]
+
+
+def test_what_is_slower_than_float_is_said_so_but_never_of_float_itself() -> None:
+    assert told(versus_float=0.99) == [Verdict.SLOWER_THAN_FLOAT]
+    assert told(versus_float=1.0) == [Verdict.OK]
+    assert told(versus_float=None) == [Verdict.OK]
+    assert told("float32", 100.0, versus_float=0.5) == [Verdict.OK]
+
+
+@given(
+    st.sampled_from(sorted(RECIPES)),
+    st.none() | st.floats(-20, 200),
+    st.sampled_from(({}, VALID, LOADED, {"valid": None})),
+    st.none() | st.floats(0.01, 100),
+    st.none() | st.floats(0, 1),
+)
+def test_all_verdicts_that_hold_are_listed_in_the_order_of_precedence(
+    recipe: str, sqnr_db: float | None, conditions: dict[str, Any], ratio: float | None, value: float | None
+) -> None:
+    found = told(
+        recipe,
+        sqnr_db,
+        conditions=conditions,
+        versus_float=ratio,
+        accuracy=None if value is None else score(value),
+    )
+
+    assert found == sorted(found, key=list(Verdict).index)
+    assert len(set(found)) == len(found) >= 1
+    assert (Verdict.OK in found) == (found == [Verdict.OK])
+    assert (Verdict.INVALID_MEASUREMENT in found) == (conditions.get("valid") is not True)
+
+
+def finish(plan: Plan, **found: Any) -> Run:
+    """End every step well; `float_us` and `int8_us` are the medians, the rest goes to all steps."""
+    medians = {"float32": found.pop("float_us", 1000.0), "int8-static": found.pop("int8_us", 500.0)}
+
+    def end(run: Run, step: PlannedStep) -> None:
+        recipe = next(r for r in medians if r in step.title)
+        extra = {"median_us": medians[recipe], **found} if step.kind == "measure" else {}
+        run.succeed(step, **extra)
+
+    return Run(plan).finish(end)
+
+
+def test_a_result_tells_files_contract_numbers_and_conditions() -> None:
+    run = finish(planned(runtimes=("lite",)))
+
+    body = run.body("lite", "int8-static")
+
+    branch = run.plan.results[1].branches[0]
+    made = run.states[branch.artifact.step or ""].outputs["model"]
+    assert (body["state"], body["verdict"]) == ("succeeded", "ok")
+    assert body["artifact"]["files"] == [
+        {"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in made.files
+    ]
+    assert body["artifact"]["contract_changes"] == [
+        "input image: axis 0 (N) fixed at 1",
+        "output scores: float64 became float32",
+    ]
+    assert body["execution_summary"]["versus_float"] == pytest.approx(2.0)
+    assert body["conditions"]["valid"] is True
+    assert [step["stage"] for step in body["steps"]][:2] == ["onnx-to-tflite", "quantize-tflite"]
+
+
+def test_a_source_that_is_accepted_as_it_is_is_the_artifact() -> None:
+    run = finish(planned(runtimes=("ort",), recipes=("float32",)))
+
+    body = run.body("ort", "float32")
+
+    assert body["artifact"]["files"][0]["sha256"] == file("net.bin").digest
+    assert body["execution_summary"]["versus_float"] == 1.0
+
+
+def test_slower_int8_is_said_so() -> None:
+    run = finish(planned(runtimes=("ort",)), float_us=1000.0, int8_us=1500.0)
+
+    assert run.body("ort", "int8-static")["verdict"] == "slower-than-float"
+    assert run.body("ort", "int8-static")["execution_summary"]["versus_float"] == pytest.approx(1 / 1.5)
+
+
+def test_numbers_of_a_busy_machine_are_shown_as_invalid_and_not_compared() -> None:
+    run = finish(planned(runtimes=("ort",)), valid=False)
+
+    for recipe in ("float32", "int8-static"):
+        body = run.body("ort", recipe)
+        assert (body["state"], body["verdict"]) == ("succeeded", "invalid-measurement")
+        assert body["conditions"]["reasons"] == ["loaded"]
+        assert body["execution_summary"]["versus_float"] is None
+
+
+def test_a_result_under_way_says_how_far_it_is() -> None:
+    run = Run(planned(runtimes=("lite",), recipes=("float32",)))
+    assert open_result(run.plan, run.progress, 0, run.states)["state"] == "waiting"
+
+    run.succeed(next(step for step in run.ready if step.stage == "onnx-to-tflite"))
+
+    told_ = open_result(run.plan, run.progress, 0, run.states)
+    assert (told_["state"], told_["verdict"]) == ("running", None)
+    assert {step["state"] for step in told_["steps"]} == {"succeeded", "ready", "waiting"}
+
+
+def test_a_transform_that_gave_no_model_is_a_bug_and_said_so() -> None:
+    run = finish(planned(runtimes=("lite",), recipes=("float32",)))
+    key = run.plan.results[0].branches[0].artifact.step or ""
+    run.states[key].outputs.pop("model")  # type: ignore[attr-defined]
+
+    with pytest.raises(FarmBug, match="gave no output 'model'"):
+        conclude(run.plan, run.progress, 0, run.states)

@@ -1,0 +1,207 @@
+"""What is done next: every result ends once, whatever its steps do; the next route only where it may help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from farm.domain.errors import (
+    Actor,
+    ArtifactBroken,
+    ConversionFailed,
+    CorruptModel,
+    CustomOperator,
+    EnvironmentMissing,
+    FarmBug,
+    FarmError,
+    HostLost,
+    JobCancelled,
+    ToolCrashed,
+)
+from farm.domain.facts import Format
+from farm.domain.plan import Plan, PlannedStep
+from farm.domain.progress import Decision, StepPhase, decide, may_fall_back
+from farm.report.schema import schema
+from tests.domain_run import Run, has_ended
+from tests.domain_world import model, planned
+
+FAILURES = (
+    *(ConversionFailed, ToolCrashed, ArtifactBroken, FarmBug, CorruptModel, CustomOperator, HostLost),
+    *(EnvironmentMissing, JobCancelled),
+)
+CONVERSION = ConversionFailed("onnx2tf knows no Loop.").failure
+
+
+def fail_stage(stage: str, error: FarmError) -> Callable[[Run, PlannedStep], None]:
+    """Let the steps of one stage fail, and all others succeed."""
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == stage:
+            run.fail(step, error.failure)
+        else:
+            run.succeed(step)
+
+    return end
+
+
+plans = st.sampled_from(
+    (
+        planned(),
+        planned(model("a"), model("b", Format.TORCH_EXPORTED_PROGRAM), recipes=("int8-static",)),
+        planned(model(data=False), recipes=("float32", "int8-static")),
+        planned(model("net", Format.TORCH_EXPORTED_PROGRAM), targets=("plain-box", "vnni-box")),
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, st.data())
+def test_whatever_steps_do_every_result_ends_once_and_says_how(plan: Plan, data: st.DataObject) -> None:
+    validator = jsonschema.Draft202012Validator({"$ref": "#/$defs/result", "$defs": schema()["$defs"]})
+    run = Run(plan)
+    while run.ready:
+        step = data.draw(st.sampled_from(run.ready), label="step")
+        outcome = data.draw(st.sampled_from(("ok", "ok", "ok", "bad numbers", "no numbers", "silent", *FAILURES)))
+        if outcome in ("ok", "bad numbers", "no numbers"):
+            sqnr_db = {"ok": 90.0, "bad numbers": 12.0, "no numbers": None}[outcome]
+            run.succeed(step, sqnr_db=sqnr_db, valid=data.draw(st.booleans(), label="valid"))
+        elif outcome == "silent":
+            run.fail(step, None, StepPhase.CANCELLED)
+        else:
+            run.fail(step, outcome("It failed.").failure)
+
+    assert sorted(run.concluded) == list(range(len(plan.results)))
+    assert decide(plan, run.progress, run.states) == Decision()
+    for index, failure in run.falls:
+        assert failure.who_must_act in (Actor.TOOLCHAIN, Actor.US), index
+    for index, result in enumerate(plan.results):
+        body = run.bodies[index]
+        assert list(validator.iter_errors(body)) == []
+        assert "waiting" not in {step["state"] for step in body["steps"]}
+        assert (body["state"] == "failed") == (body["verdict"] == "failed")
+        if body["state"] == "succeeded":
+            chosen = result.branches[run.progress[index].branch]
+            assert all(run.states[key].phase is StepPhase.SUCCEEDED for key in chosen.steps)
+        else:
+            assert body["who_must_act"] in set(Actor)
+            assert body["message"].endswith(".")
+
+
+def test_when_all_goes_well_everything_runs_once_and_the_baseline_ends_first() -> None:
+    plan = planned(recipes=("int8-static",))
+
+    run = Run(plan).finish()
+
+    used = {key for r in plan.results for key in r.branches[0].steps}
+    assert set(run.states) == used
+    assert all(state.phase is StepPhase.SUCCEEDED for state in run.states.values())
+    assert run.falls == []
+    for index, result in enumerate(plan.results):
+        if result.baseline is not None:
+            assert run.concluded.index(result.baseline) < run.concluded.index(index)
+
+
+def test_only_steps_whose_needs_are_there_are_dispatched() -> None:
+    run = Run(planned(runtimes=("lite",), recipes=("float32",)))
+
+    assert {step.stage for step in run.ready} == {"onnx-to-tflite", "reference-onnx"}
+    run.succeed(next(step for step in run.ready if step.stage == "onnx-to-tflite"))
+    assert {step.stage for step in run.ready} == {"reference-onnx", "measure-lite"}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_another_route_is_tried_only_when_a_tool_or_we_failed(kind: type[FarmError]) -> None:
+    run = Run(planned(runtimes=("lite",), recipes=("float32",)))
+
+    run.finish(fail_stage("onnx-to-tflite", kind("It failed.")))
+
+    (body,) = run.bodies.values()
+    helps = kind.who_must_act in (Actor.TOOLCHAIN, Actor.US)
+    assert may_fall_back(kind("x").failure) == helps
+    assert body["state"] == ("succeeded" if helps else "failed")
+    assert body["routes"] == [["onnx-to-tflite"], ["onnx-to-tflite-slowly"]][: 2 if helps else 1]
+    if not helps:
+        assert (body["failure_type"], body["who_must_act"]) == (kind.code, kind.who_must_act)
+
+
+def test_what_depends_on_a_failed_step_is_skipped() -> None:
+    run = Run(planned(model("net", Format.TORCH_EXPORTED_PROGRAM), runtimes=("lite",), recipes=("float32",)))
+
+    run.finish(fail_stage("export-onnx", CorruptModel("net.pt2 has no program.")))
+
+    phases = {state.stage: state.phase for state in run.states.values()}
+    assert phases["export-onnx"] is StepPhase.FAILED
+    for stage in ("onnx-to-tflite", "compare-lite", "measure-lite", "evaluate-lite"):
+        assert phases[stage] is StepPhase.SKIPPED
+    assert all(has_ended(state) for state in run.states.values())
+
+
+def test_when_every_route_failed_the_best_ones_failure_is_shown() -> None:
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage.startswith("onnx-to-tflite"):
+            run.fail(step, replace(CONVERSION, message=f"{step.stage} knows no Loop."))
+        else:
+            run.succeed(step)
+
+    run = Run(planned(runtimes=("lite",), recipes=("float32",))).finish(end)
+
+    body = run.body("lite", "float32")
+    assert body["message"] == "onnx-to-tflite knows no Loop."
+    assert {step["stage"] for step in body["steps"] if step["state"] == "failed"} == {
+        "onnx-to-tflite",
+        "onnx-to-tflite-slowly",
+    }
+
+
+def test_a_float_result_that_is_not_the_source_loses_its_route_and_so_does_its_int8_kin() -> None:
+    def end(run: Run, step: PlannedStep) -> None:
+        first = next(r for r in run.plan.results if r.recipe == "float32").branches[0]
+        run.succeed(step, sqnr_db=20.0 if step.key == first.compare else 90.0)
+
+    run = Run(planned(runtimes=("lite",))).finish(end)
+
+    assert {index for index, _ in run.falls} == {0, 1}
+    assert {failure.code for _, failure in run.falls} == {"numerics-broken"}
+    assert run.body("lite", "int8-static")["routes"][-1] == ["onnx-to-tflite-slowly", "quantize-tflite"]
+    assert {body["state"] for body in run.bodies.values()} == {"succeeded"}
+
+
+def test_a_float_result_that_could_not_be_measured_does_not_take_its_int8_kin_along() -> None:
+    def end(run: Run, step: PlannedStep) -> None:
+        float_measure = run.plan.results[0].branches[0].measure
+        if step.key == float_measure:
+            run.fail(step, HostLost("The lease ran out.").failure)
+        else:
+            run.succeed(step)
+
+    run = Run(planned(runtimes=("ort",))).finish(end)
+
+    assert run.body("ort", "float32")["failure_type"] == "host-lost"
+    int8 = run.body("ort", "int8-static")
+    assert int8["state"] == "succeeded"
+    assert int8["execution_summary"]["versus_float"] is None
+
+
+@pytest.mark.parametrize("phase", [StepPhase.SKIPPED, StepPhase.CANCELLED])
+def test_a_step_that_ended_for_another_jobs_sake_does_not_hang_this_one(phase: StepPhase) -> None:
+    run = Run(planned(runtimes=("ort",), recipes=("float32",)))
+
+    run.fail(next(step for step in run.ready if step.stage == "measure-ort"), None, phase)
+
+    (body,) = run.bodies.values()
+    assert (body["failure_type"], body["who_must_act"]) == ("farm-bug", "us")
+    assert "farm retry" in body["remedy"]
+
+
+def test_a_result_without_a_branch_ends_at_once() -> None:
+    run = Run(planned(model(data=False)))
+
+    failed = [index for index, result in enumerate(run.plan.results) if result.failure]
+    assert run.concluded == failed
+    run.finish()
+    assert all(run.bodies[index]["failure_type"] == "incompatible" for index in failed)
