@@ -32,8 +32,8 @@ def run_nothing(given: StageInput) -> StageOutput:
 
 
 def stage_of(name: str, kind: Kind, environment: str = "builder", **declared: Any) -> StageSpec:
-    declared = {"check": always, "options": ToyOptions} | declared
-    return StageSpec(name, "1", kind, environment, run_nothing, **declared)
+    check = declared.pop("check", always)
+    return StageSpec(name, "1", kind, environment, run_nothing, check, options=ToyOptions, **declared)
 
 
 def refuse(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:

@@ -100,7 +100,7 @@ def test_routes_of_any_graph_are_chains_that_apply_the_recipe_once(
         assert (stages[0].source if stages else source) == source
         assert (stages[-1].target if stages else source) == accepts
         assert [s.recipe for s in stages if s.recipe] == ([] if recipe == "float32" else [recipe])
-        states = [(source, recipe == "float32")]
+        states: list[tuple[Format | None, bool]] = [(source, recipe == "float32")]
         for spec in stages:
             states.append((spec.target, states[-1][1] or spec.recipe is not None))
         assert len(set(states)) == len(states), "a route visits nothing twice"

@@ -11,7 +11,8 @@ from farm.domain import errors
 from farm.domain.codec import decode, encode
 from farm.domain.errors import Actor, Failure, FarmError
 
-CLASSES = sorted({FarmError, *FarmError.by_code.values()}, key=lambda kind: kind.__name__)
+KINDS: set[type[FarmError]] = {FarmError, *FarmError.by_code.values()}
+CLASSES = sorted(KINDS, key=lambda kind: kind.__name__)
 _DRAWN = re.compile(r"^(?P<bars>[│ ├└─]*)(?P<name>[A-Z]\w+)\b(?P<told>.*)$")
 
 
