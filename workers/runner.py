@@ -186,6 +186,15 @@ class _Attempt:
         (run / "call.json").write_text(json.dumps(told))
         call = self._call(run, tuple(given.values()), cores)
         ending = self.runner.sandbox.run(call, cancel=self.stop)
+        log.info(
+            "A run of the stage ended.",
+            action="run",
+            end=ending.end,
+            run_time_ms=round(ending.run_time_s * 1000, 1),
+            stage=self.claim.stage,
+            start_ms=round(ending.start_ms or 0.0, 1),
+            step_id=self.claim.step,
+        )
         return read_result(run, ending, call, self.claim.stage)
 
     def _call(self, run: Path, readable: tuple[Path, ...], cores: tuple[int, ...] | None) -> Call:
