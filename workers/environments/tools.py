@@ -36,7 +36,7 @@ def call(argv: Sequence[str], *, purpose: str, env: Mapping[str, str] | None = N
     if ran.returncode != 0:
         tail = "\n".join((ran.stderr or ran.stdout).strip().splitlines()[-TAIL_LINES:])
         raise ConfigurationError(
-            f"Could not {purpose}: {Path(argv[0]).name} exited with {ran.returncode}.\n{tail}",
+            f"Could not {purpose}: {_tool(argv)} exited with {ran.returncode}.\n{tail}",
             remedy=f"Mend what it says, then try again: {shlex.join(argv)}",
             argv=list(argv),
             exit=ran.returncode,
@@ -51,7 +51,8 @@ def surroundings() -> dict[str, str]:
     Without a source of torch wheels of the user's own, uv takes the CPU builds: those of the default index need
     CUDA's libraries, which a lock without them does not install.
     """
-    given, told = dict(os.environ), pip_configuration()
+    given = {name: value for name, value in os.environ.items() if value or not name.startswith(("UV_", "PIP_"))}
+    told = pip_configuration()
     links = given.get("PIP_FIND_LINKS") or told.get("find-links", "")
     if links:
         given.setdefault("UV_FIND_LINKS", ",".join(links.split()))
@@ -69,6 +70,10 @@ def pip_configuration() -> dict[str, str]:
     listed = call(pip("config", "list"), purpose="read pip's configuration")
     found = (line.partition("=") for line in listed.splitlines() if "=" in line)
     return {key.rpartition(".")[2]: str(ast.literal_eval(value)) for key, _, value in found}
+
+
+def _tool(argv: Sequence[str]) -> str:
+    return argv[2] if argv[1:2] == ["-m"] else Path(argv[0]).name
 
 
 def _finds_torch(given: Mapping[str, str]) -> bool:
