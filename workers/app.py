@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -56,6 +59,7 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
     for folder in (config.work_dir, config.cache_dir):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(TRAVERSABLE)
+    held.enter_context(_cleared(config.work_dir))
     sandbox = held.enter_context(
         Sandbox(
             folder=config.work_dir.resolve() / "sandbox",
@@ -82,6 +86,17 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
     threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()
     log.info("The worker serves.", action="start", host=said.name, profile=profile.name, queues=said.serves)
     _consume(config, said, runner)
+
+
+@contextmanager
+def _cleared(work: Path) -> Iterator[None]:
+    """Remove the attempts that a killed worker left, unless another worker holds this folder."""
+    with (work / "lock").open("w") as lock:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in work.glob("attempt-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def _warm(runner: Runner, said: Attestation) -> None:

@@ -77,5 +77,5 @@ class Pulse:
             stops = [self._running[attempt] for attempt in answer.stop if attempt in self._running]
         for stop in stops:
             stop.set()
-        if stops:
+        if answer.stop:
             self._ending.wait(0.2)

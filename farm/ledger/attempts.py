@@ -15,7 +15,7 @@ from farm.domain.artifact import Artifact
 from farm.domain.codec import encode
 from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
 from farm.domain.plan import PlannedStep
-from farm.domain.progress import StepPhase
+from farm.domain.progress import ENDED, StepPhase
 from farm.ledger.events import host_topic, wake_interested
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
@@ -139,33 +139,31 @@ def lose_expired(session: Session, *, max_attempts: int) -> bool:
 
 
 def withdraw(session: Session, job: Job) -> None:
-    """End the interest of an ended or cancelled job: steps that no live job wants are stopped or never start."""
-    wanted_by_others = (
-        select(JobStep.step_id).join(Job, Job.id == JobStep.job_id).where(Job.id != job.id, Job.ended.is_(None))
-    )
+    """End the interest of an ended or cancelled job: steps that no live job wants are stopped or never start.
+
+    The steps are locked before it is asked who else wants them: an interest that was committed meanwhile counts, and
+    of two jobs that end at once the second one stops what both wanted.
+    """
     mine = select(JobStep.step_id).where(JobStep.job_id == job.id)
-    unwanted = session.scalars(
-        select(Step)
-        .where(
-            Step.id.in_(mine),
-            Step.id.not_in(wanted_by_others),
-            Step.phase.in_(
-                [p.value for p in (StepPhase.WAITING, StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)]
-            ),
-        )
-        .order_by(Step.id)
-        .with_for_update(key_share=True)
-    ).all()
+    held = select(Step).where(Step.id.in_(mine), Step.phase.not_in([phase.value for phase in ENDED]))
+    steps = session.scalars(held.order_by(Step.id).with_for_update(key_share=True)).all()
+    others = (
+        select(JobStep.step_id)
+        .join(Job, Job.id == JobStep.job_id)
+        .where(JobStep.step_id.in_([step.id for step in steps]), Job.id != job.id, Job.ended.is_(None))
+    )
+    wanted = set(session.scalars(others))
     failure = encode(JobCancelled("No live job wants this step any more.").failure)
-    for step in unwanted:
-        _stop_attempts(session, step)
-        step.phase, step.ended, step.failure = StepPhase.CANCELLED.value, func.now(), failure
+    for step in steps:
+        if step.id not in wanted:
+            _stop_attempts(session, step)
+            step.phase, step.ended, step.failure = StepPhase.CANCELLED.value, func.now(), failure
 
 
 def extend(session: Session, host: str, attempt_ids: list[str], *, lease_s: float) -> list[str]:
     """Extend the leases a host says it holds.
 
-    Returns: the attempts it must stop: cancelled, lost, or not its own.
+    Returns: the attempts it must stop: cancelled (also those it claimed since it spoke), lost, or not its own.
     """
     extended = session.scalars(
         update(Attempt)
@@ -173,7 +171,8 @@ def extend(session: Session, host: str, attempt_ids: list[str], *, lease_s: floa
         .values(lease_until=func.now() + timedelta(seconds=lease_s))
         .returning(Attempt.id)
     ).all()
-    return [attempt for attempt in attempt_ids if attempt not in set(extended)]
+    stopping = session.scalars(select(Attempt.id).where(Attempt.host == host, Attempt.state == STOPPING))
+    return list(dict.fromkeys([a for a in attempt_ids if a not in set(extended)] + list(stopping)))
 
 
 def _check_host(session: Session, name: str, planned: PlannedStep) -> None:

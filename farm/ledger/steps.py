@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from farm.domain.artifact import Artifact, Contract
 from farm.domain.codec import decode, encode
@@ -26,11 +26,13 @@ _LOST = [phase.value for phase in LOST]
 def enlist(session: Session, job: Job, planned: Iterable[PlannedStep], *, max_measurement_age_s: float = 0.0) -> None:
     """Make a job's interest in steps known: rows of equal keys are taken over, missing ones are added.
 
-    Steps are added in the order of their keys, so that two jobs that add the same ones don't deadlock.
+    Rows taken over stay locked until the interest is committed, so that whoever ends one meanwhile sees it and wakes
+    this job. Steps are added in the order of their keys, so that two jobs that add the same ones don't deadlock.
     """
     have = set(session.scalars(select(JobStep.key).where(JobStep.job_id == job.id)))
     wanted = {step.key: step for step in planned if step.key not in have}
-    found = _rows_by_key(session, job.project_id, wanted)
+    found = _held_by_key(session, job.project_id, wanted)
+    _skip_doomed(session, found)
     linked = {key: (row, True) for key, row in found.items()}
     for key in sorted(wanted.keys() - found.keys()):
         old = _young_measurement(session, job.project_id, wanted[key], max_measurement_age_s)
@@ -110,11 +112,31 @@ def outputs_of(step: Step) -> dict[str, Artifact]:
     return {name: decode(Artifact, artifact) for name, artifact in step.outputs.items()}
 
 
-def _rows_by_key(session: Session, project_id: str, keys: Iterable[str]) -> dict[str, str]:
-    found = select(Step.key, Step.id).where(
-        Step.project_id == project_id, Step.key.in_(list(keys)), Step.phase.not_in(_LOST)
+def _held_by_key(session: Session, project_id: str, keys: Iterable[str]) -> dict[str, str]:
+    """Find the rows of keys that are not lost, and lock them in the order in which everybody locks steps."""
+    found = (
+        select(Step.key, Step.id)
+        .where(Step.project_id == project_id, Step.key.in_(list(keys)), Step.phase.not_in(_LOST))
+        .order_by(Step.id)
+        .with_for_update(key_share=True)
     )
     return dict(session.execute(found).tuples().all())
+
+
+def _skip_doomed(session: Session, found: dict[str, str]) -> None:
+    """Let go of rows that wait for a step that was lost: its new attempt has a row of its own, and so must they."""
+    need = aliased(Step)
+    waits_in_vain = exists().where(StepNeed.step_id == Step.id, StepNeed.needs_id == need.id, need.phase.in_(_LOST))
+    doomed = (
+        update(Step)
+        .where(Step.id.in_(list(found.values())), Step.phase == StepPhase.WAITING.value, waits_in_vain)
+        .values(phase=StepPhase.SKIPPED.value, ended=func.now())
+        .returning(Step.key)
+        .execution_options(synchronize_session=False)
+    )
+    while keys := session.scalars(doomed).all():
+        for key in keys:
+            del found[key]
 
 
 def _young_measurement(session: Session, project_id: str, planned: PlannedStep, max_age_s: float) -> str | None:
@@ -136,7 +158,7 @@ def _young_measurement(session: Session, project_id: str, planned: PlannedStep, 
 
 def _add(session: Session, project_id: str, planned: PlannedStep) -> tuple[str, bool]:
     """Insert a step, or find the row that another transaction inserted under the same key."""
-    added = session.scalar(
+    row = (
         insert(Step)
         .values(
             id=new_id("step"),
@@ -153,9 +175,10 @@ def _add(session: Session, project_id: str, planned: PlannedStep) -> tuple[str, 
         .on_conflict_do_nothing()
         .returning(Step.id)
     )
-    if added is not None:
-        return added, False
-    return _rows_by_key(session, project_id, [planned.key])[planned.key], True
+    while (added := session.scalar(row)) is None:
+        if other := _held_by_key(session, project_id, [planned.key]):
+            return other[planned.key], True
+    return added, False
 
 
 def _link_needs(session: Session, job_id: str, planned: Iterable[PlannedStep]) -> None:
@@ -201,7 +224,7 @@ def by_ids(session: Session, ids: Iterable[str]) -> Mapping[str, Step]:
 
 def ensure(session: Session, project_id: str, planned: PlannedStep) -> str:
     """Have a step that needs no other one, outside any job, dispatched; return its id."""
-    found = _rows_by_key(session, project_id, [planned.key]).get(planned.key)
+    found = _held_by_key(session, project_id, [planned.key]).get(planned.key)
     step_id = found or _add(session, project_id, planned)[0]
     dispatch(session, [step_id])
     return step_id

@@ -1,0 +1,207 @@
+"""What two transactions of the ledger do to each other, on a real PostgreSQL: nothing is lost, nothing hangs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from farm.domain.artifact import Artifact, FileRef
+from farm.domain.errors import ConversionFailed
+from farm.domain.plan import Input, PlannedStep
+from farm.ledger import Ledger, attempts, hosts, jobs, steps
+from farm.ledger.access import add_token
+from farm.ledger.attempts import Finished
+from farm.ledger.tables import Attempt, Job, Step, Wakeup
+from farm.local import Stack
+from farm.wire.hosts import Attestation, Heartbeat
+
+HOST, QUEUE, PROJECT = "bench-1", "build.x86_64", "default"
+FAILED = Finished("failed", failure=ConversionFailed("The tool said no.").failure)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="farm-ledger-"))
+    folder.chmod(0o711)
+    stack = Stack(folder, durable=False)
+    try:
+        yield stack.start_unsupervised(["postgres"]).database
+    finally:
+        stack.down()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    opened = Ledger(database)
+    opened.migrate()
+    with opened.transaction() as session:
+        add_token(session, "token", "user")
+        said = {
+            **{"name": HOST, "profile": "x86-64-v3", "can_measure": True, "architecture": "x86_64", "emulated": False},
+            **{"isolation": "full", "environments": {"builder": "lock"}, "serves": [QUEUE]},
+        }
+        hosts.attest(session, Attestation.model_validate(said))
+    yield opened
+    opened.close()
+
+
+def planned(key: str, needs: str | None = None) -> PlannedStep:
+    source = Artifact((FileRef("m.onnx", "0" * 64, 1),))
+    return PlannedStep(
+        key=key,
+        stage="onnx-to-tflite",
+        version="1",
+        kind="convert",
+        environment="builder",
+        environment_digest="lock",
+        options={},
+        profile={},
+        inputs=(Input("model", step=needs) if needs else Input("model", artifact=source),),
+        queue=QUEUE,
+        title=key,
+        max_runtime_seconds=60.0,
+        memory_bytes=1 << 30,
+    )
+
+
+def new_job(session: Session, wanted: Sequence[PlannedStep] = ()) -> Job:
+    job, _ = jobs.accept(session, PROJECT, {}, request_digest="same")
+    steps.enlist(session, job, wanted)
+    return job
+
+
+def row_of(session: Session, job: Job, key: str) -> Step:
+    return session.get_one(Step, steps.states_of(session, job.id)[key].step)
+
+
+def claimed(ledger: Ledger, wanted: Sequence[PlannedStep]) -> tuple[Job, str, str, str]:
+    """Have a job whose first step runs: job, step, attempt and fencing token."""
+    with ledger.transaction() as session:
+        job = new_job(session, wanted)
+        step = row_of(session, job, wanted[0].key)
+        steps.dispatch(session, [step.id])
+    with ledger.transaction() as session:
+        attempt, _, _ = attempts.claim(session, step_id=step.id, number=1, host=HOST, lease_s=60)
+        return job, step.id, attempt.id, attempt.fencing_token
+
+
+def finish(session: Session, attempt: str, token: str, finished: Finished) -> None:
+    attempts.finish(session, attempt, token, finished, max_attempts=3, backoff_s=0)
+
+
+def phase_of(ledger: Ledger, step: str) -> str:
+    with ledger.transaction() as session:
+        return session.get_one(Step, step).phase
+
+
+def while_open(ledger: Ledger, first: Callable[[Session], Any], second: Callable[[Session], Any]) -> tuple[Any, Any]:
+    """Run `second` in a transaction of its own while that of `first` has done its work and not committed."""
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.transaction() as session:
+            done = first(session)
+            session.flush()
+            other: Future[Any] = pool.submit(ledger.run, second)
+            until_blocked_or_done(session, other)
+        return done, other.result(timeout=20)
+
+
+def until_blocked_or_done(session: Session, other: Future[Any]) -> None:
+    """Wait until PostgreSQL says that somebody waits for a lock, or there was no need to."""
+    blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    for _ in range(500):
+        if other.done() or session.scalar(blocked):
+            return
+        session.execute(select(func.pg_sleep(0.01)))
+    raise AssertionError("neither blocked nor done")
+
+
+def woken(ledger: Ledger, job: str) -> bool:
+    with ledger.transaction() as session:
+        return session.scalar(select(func.count()).select_from(Wakeup).where(Wakeup.job_id == job)) > 1
+
+
+def test_a_step_that_ends_while_a_job_takes_it_over_wakes_that_job(ledger: Ledger) -> None:
+    _, _, attempt, token = claimed(ledger, [planned("ends")])
+
+    second, _ = while_open(
+        ledger, lambda s: new_job(s, [planned("ends")]), lambda s: finish(s, attempt, token, Finished("succeeded"))
+    )
+
+    assert woken(ledger, second.id)
+
+
+def test_a_step_taken_over_while_its_job_is_cancelled_goes_on(ledger: Ledger) -> None:
+    first, step, _, _ = claimed(ledger, [planned("wanted")])
+
+    while_open(ledger, lambda s: new_job(s, [planned("wanted")]), lambda s: jobs.cancel(s, PROJECT, first.id).id)
+
+    assert phase_of(ledger, step) == "running"
+
+
+def test_a_step_cancelled_while_a_job_wants_it_is_made_anew(ledger: Ledger) -> None:
+    first, step, _, _ = claimed(ledger, [planned("late")])
+
+    _, second = while_open(
+        ledger, lambda s: jobs.cancel(s, PROJECT, first.id).id, lambda s: new_job(s, [planned("late")])
+    )
+
+    assert phase_of(ledger, step) == "cancelled"
+    with ledger.transaction() as session:
+        assert row_of(session, session.merge(second), "late").phase == "waiting"
+
+
+def test_of_two_jobs_cancelled_at_once_the_second_stops_what_both_wanted(ledger: Ledger) -> None:
+    first, step, _, _ = claimed(ledger, [planned("both")])
+    with ledger.transaction() as session:
+        second = new_job(session, [planned("both")])
+
+    while_open(ledger, lambda s: jobs.cancel(s, PROJECT, first.id).id, lambda s: jobs.cancel(s, PROJECT, second.id).id)
+
+    assert phase_of(ledger, step) == "cancelled"
+
+
+def test_a_step_that_waits_for_a_failed_one_is_not_taken_over(ledger: Ledger) -> None:
+    """Between the failure and the first job's next move, a second job wants both again."""
+    chain = [planned("need"), planned("after", needs="need")]
+    first, _, attempt, token = claimed(ledger, chain)
+    with ledger.transaction() as session:
+        finish(session, attempt, token, FAILED)
+
+    with ledger.transaction() as session:
+        second = new_job(session, chain)
+        assert [row_of(session, second, key).phase for key in ("need", "after")] == ["waiting", "waiting"]
+        assert row_of(session, first, "after").phase == "skipped"
+
+
+def test_an_attempt_claimed_since_the_host_spoke_is_stopped_too(ledger: Ledger) -> None:
+    job, _, attempt, _ = claimed(ledger, [planned("fresh")])
+    with ledger.transaction() as session:
+        jobs.cancel(session, PROJECT, job.id)
+
+    with ledger.transaction() as session:
+        stop = hosts.hear(session, Heartbeat(name=HOST, running=[]), lease_s=60)
+        running = session.scalars(select(Attempt.id).where(Attempt.state == "stopping")).all()
+
+    assert attempt in running
+    assert stop is not None
+    assert attempt in stop
+
+
+def test_one_idempotency_key_at_once_brings_one_job(ledger: Ledger) -> None:
+    def accept(session: Session) -> tuple[str, bool]:
+        job, is_new = jobs.accept(session, PROJECT, {}, request_digest="same", idempotency_key="key-1")
+        return job.id, is_new
+
+    first, second = while_open(ledger, accept, accept)
+
+    assert first == (second[0], True)
+    assert second[1] is False
