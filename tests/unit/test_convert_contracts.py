@@ -138,3 +138,15 @@ def test_the_probe_is_the_same_every_time_and_no_two_elements_are_equal() -> Non
 
     assert np.array_equal(first, again)
     assert len(np.unique(first)) == first.size
+
+
+def test_a_detector_that_sees_nothing_in_noise_is_proven_on_another_probe() -> None:
+    def faint(error: float) -> Model:
+        """Answer about nothing, off by `error`, unless every value is positive."""
+        return Model(
+            (CUBE,),
+            (SEEN,),
+            lambda f: {"seen": f["cube"] * RAMP if (f["cube"] >= 0).all() else f["cube"] * 1e-9 + error},
+        )
+
+    assert prove_float(GIVEN, faint(0.0), faint(1e-9)).sqnr_db > 100

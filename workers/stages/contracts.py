@@ -61,16 +61,19 @@ def prove_float(
         ContractMismatch: a different number of tensors, or shapes that no order of axes explains.
         NumericsBroken: no layout gives the model's function.
     """
-    probe, expected = _finite_probe(given, source)
-    proof = prove(given, probe, expected, artifact, known_as=known_as)
-    limit = RECIPES["float32"].failed_below_db
-    if limit is not None and proof.sqnr_db < limit:
-        raise NumericsBroken(
-            f"The converted model computes something else: SQNR {proof.sqnr_db:.1f} dB on a seeded input, "
-            f"at least {limit:.0f} dB is needed.",
-            sqnr_db=proof.sqnr_db,
-        )
-    return proof
+    limit = RECIPES["float32"].failed_below_db or 0.0
+    best: Proof | None = None
+    for probe, expected in _probes(given, source):
+        proof = prove(given, probe, expected, artifact, known_as=known_as)
+        best = proof if best is None or proof.sqnr_db > best.sqnr_db else best
+        if best.sqnr_db >= limit:
+            return best
+    reached = best.sqnr_db if best else -CAP_DB
+    raise NumericsBroken(
+        f"The converted model computes something else: SQNR {reached:.1f} dB on seeded inputs, "
+        f"at least {limit:.0f} dB is needed.",
+        sqnr_db=reached,
+    )
 
 
 def prove(
@@ -137,15 +140,18 @@ def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return error.sqnr_db
 
 
-def _finite_probe(given: Contract, source: Session) -> tuple[Feeds, Feeds]:
-    """Return inputs and outputs of the model; the domain of log or sqrt may need a positive probe."""
+def _probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
+    """Yield inputs and outputs of the model, standard normal first.
+
+    The domain of log or sqrt may need the positive one, and a detector that sees nothing in noise answers too little
+    there to compare.
+    """
     specs = tuple(binding.artifact for binding in given.inputs)
     for positive in (False, True):
         probe = seeded_probe(specs, positive=positive)
         expected = source.run(probe)
-        if all_finite(expected):
-            break
-    return probe, expected
+        if positive or all_finite(expected):
+            yield probe, expected
 
 
 def all_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:

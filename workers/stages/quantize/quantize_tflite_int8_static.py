@@ -10,18 +10,37 @@ matrix products are quantized.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
 EVERY = ("ALL_SUPPORTED",)
 MATMUL = "BATCH_MATMUL"
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
-WAYS = {"every operator": EVERY, "weighted operators": WEIGHTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Which operators are quantized, and whether ranges are averaged over samples (outliers are cut) or spanned."""
+
+    name: str
+    operators: tuple[str, ...]
+    averaged: bool
+
+
+WAYS = (
+    Way("every operator", EVERY, averaged=False),
+    Way("every operator, moving average", EVERY, averaged=True),
+    Way("weighted operators", WEIGHTED, averaged=False),
+    Way("weighted operators, moving average", WEIGHTED, averaged=True),
+)
 
 
 @stage(
@@ -34,7 +53,7 @@ WAYS = {"every operator": EVERY, "weighted operators": WEIGHTED}
     inputs=("calibration",),
     recipe="int8-static",
     tools=("ai-edge-quantizer", "ai-edge-litert"),
-    preload=("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.recipe_manager"),
+    preload=("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.calibrator"),
 )
 def run(given: StageInput) -> StageOutput:
     """Write model.tflite; facts["sqnr_db"] is the worst output's against the float model, on samples set aside.
@@ -45,18 +64,18 @@ def run(given: StageInput) -> StageOutput:
     """
     samples = split_samples(given)
     model = given.files["model"]
-    candidates = [Candidate(name, _writer(model, samples, operators)) for name, operators in WAYS.items()]
+    candidates = [Candidate(way.name, _writer(model, samples, way)) for way in WAYS]
     chosen = choose(given, Format.TFLITE, samples, candidates)
     return StageOutput(
         files={"model": chosen.path},
         facts={"sqnr_db": round(chosen.sqnr_db, 2), "quantization": chosen.name, "tried": chosen.tried},
         contract=chosen.contract,
-        reproduce=_reproduce(WAYS[chosen.name]),
+        reproduce=_reproduce(next(way for way in WAYS if way.name == chosen.name)),
     )
 
 
 def recipe(operators: tuple[str, ...]) -> Any:
-    """Build the tool's recipe for these operators; inputs and outputs stay float."""
+    """Return the tool's manager of a recipe for these operators; inputs and outputs stay float."""
     from ai_edge_quantizer import qtyping, recipe_manager
 
     manager = recipe_manager.RecipeManager()
@@ -66,18 +85,31 @@ def recipe(operators: tuple[str, ...]) -> Any:
     manager.add_static_config(".*", qtyping.TFLOperationName[MATMUL], 8, 8, weight_granularity=per_tensor)
     for name in ("INPUT", "OUTPUT"):
         manager.add_quantization_config(".*", qtyping.TFLOperationName[name], algorithm_key="no_quantize")
-    return manager.get_quantization_recipe()
+    return manager
 
 
-def _writer(model: Path, samples: Samples, operators: tuple[str, ...]) -> Any:
+def quantize(model: Path, path: Path, signature: str | None, rows: list[Feeds], way: Way) -> None:
+    """Write `path`; each row goes by the signature's input names.
+
+    The tool's own calibrate() only averages, which cuts off rare large values; its calibrator can also span them.
+    """
+    from ai_edge_quantizer import calibrator, quantizer
+    from ai_edge_quantizer.utils import qsv_utils
+
+    manager = recipe(way.operators)
+    update = qsv_utils.moving_average_update if way.averaged else qsv_utils.min_max_update
+    ranges = calibrator.Calibrator(str(model), num_threads=1, qsv_update_func=update)
+    ranges.calibrate({signature: rows}, manager)
+    tool = quantizer.Quantizer(str(model), manager.get_quantization_recipe())
+    tool.quantize(ranges.get_model_qsvs()).export_model(str(path), overwrite=True)
+
+
+def _writer(model: Path, samples: Samples, way: Way) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        from ai_edge_quantizer import quantizer
-
         with tool_call("ai-edge-quantizer"):
-            tool = quantizer.Quantizer(str(model), recipe(operators))
             signature, names = _signature(model)
-            data = [{names[name]: array for name, array in feed.items()} for feed in samples.calibration]
-            tool.quantize(tool.calibrate({signature: data})).export_model(str(path), overwrite=True)
+            rows = [{names[name]: array for name, array in feed.items()} for feed in samples.calibration]
+            quantize(model, path, signature, rows, way)
 
     return write
 
@@ -95,14 +127,13 @@ def _signature(model: Path) -> tuple[str | None, dict[str, str]]:
     return key, {detail["name"]: name for name, detail in details.items()}
 
 
-def _reproduce(operators: tuple[str, ...]) -> str:
+def _reproduce(way: Way) -> str:
     """Repeat the call on a model and calibration.npz, whose arrays are named as the signature's inputs."""
     return python_command(
-        "import numpy, pathlib",
-        "from ai_edge_quantizer import quantizer",
-        "from workers.stages.quantize.quantize_tflite_int8_static import recipe",
-        f"tool = quantizer.Quantizer('model.tflite', recipe({operators!r}))",
+        "import numpy",
+        "from pathlib import Path",
+        "from workers.stages.quantize.quantize_tflite_int8_static import Way, quantize",
         "arrays = numpy.load('calibration.npz')",
         "rows = [dict(zip(arrays.files, row)) for row in zip(*(arrays[name] for name in arrays.files))]",
-        "tool.quantize(tool.calibrate({'serving_default': rows})).export_model('int8.tflite')",
+        f"quantize(Path('model.tflite'), Path('int8.tflite'), 'serving_default', rows, {way!r})",
     )
