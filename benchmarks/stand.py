@@ -22,7 +22,7 @@ from farm.domain.errors import FarmUnreachable
 from farm.ledger import Ledger
 from farm.local import Stack, StackInfo
 from workers.sandbox.processes import descendants
-from workers.stages import load_specs
+from workers.stages import load_specs, preload_of
 
 FARM = Path(sys.executable).with_name("farm")
 ENVIRONMENTS = Path(os.environ.get("FARM_ENVIRONMENTS_DIR", Path(sys.prefix).parent / ".envs")).resolve()
@@ -100,7 +100,7 @@ def _await_warm(stack: Stack) -> None:
         FarmUnreachable: they did not come up in time.
     """
     specs = [s for s in load_specs().values() if s.preload and not s.fresh and not s.spawns]
-    wanted = len({(s.environment, s.preload) for s in specs if (ENVIRONMENTS / s.environment).is_dir()})
+    wanted = len({(s.environment, preload_of(s)) for s in specs if (ENVIRONMENTS / s.environment).is_dir()})
     pause = threading.Event()
     worker = stack.pid("worker")
     for _ in range(int(WARM_WITHIN_S)):

@@ -29,7 +29,7 @@ from workers.measuring import Bench
 from workers.pulse import Pulse
 from workers.runner import Runner
 from workers.sandbox import Level, Sandbox
-from workers.stages import load_specs
+from workers.stages import load_specs, preload_of
 from workers.tasks import register
 
 log = structlog.get_logger()
@@ -101,7 +101,8 @@ def _cleared(work: Path) -> Iterator[None]:
 
 def _warm(runner: Runner, said: Attestation) -> None:
     """Start the zygotes of the installed environments, so that steps find them warm; a measurement is not disturbed."""
-    wanted = {(s.environment, s.preload) for s in load_specs().values() if s.preload and not s.fresh and not s.spawns}
+    specs = load_specs().values()
+    wanted = {(s.environment, preload_of(s)) for s in specs if s.preload and not s.fresh and not s.spawns}
     for environment, preload in sorted(wanted):
         if environment in said.environments:
             with runner.lock.shared("warm"):

@@ -31,7 +31,7 @@ from workers.measuring import Bench
 from workers.pulse import Pulse
 from workers.results import LOG, Made, log_tail, read_result
 from workers.sandbox import Call, Limits, Sandbox
-from workers.stages import load_specs
+from workers.stages import load_specs, preload_of
 
 log = structlog.get_logger()
 ENTRY = "workers.stages.harness:main"
@@ -211,7 +211,7 @@ class _Attempt:
             work=run,
             readable=readable,
             limits=limits,
-            preload=spec.preload,
+            preload=preload_of(spec),
             fresh=spec.fresh,
             spawns=spec.spawns,
             cores=cores,
@@ -224,13 +224,15 @@ class _Attempt:
             upload(path, FileRef(path.name, sha256, path.stat().st_size), tickets, link=self.runner.store)
 
     def send_log(self) -> FileEntry | None:
-        """Store what the runs printed, one after the other; None when nothing can be stored now."""
+        """Store what the runs printed, one after the other; None when that is nothing, or can't be stored now."""
         whole = self.work / "attempt.log"
         with whole.open("wb") as joined:
             for part in sorted(self.work.glob(f"run-*/{LOG}")):
                 with part.open("rb") as opened:
                     shutil.copyfileobj(opened, joined)
         ref = hash_file(whole)
+        if ref.size_bytes == 0:
+            return None
         try:
             upload(whole, ref, AttemptTickets(self.runner.link, self.claim), link=self.runner.store)
         except FarmError as error:

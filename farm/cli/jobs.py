@@ -193,7 +193,7 @@ def _print_log(log: LogView) -> None:
     host = f" on {log.host}" if log.host else ""
     typer.echo(f"== {log.stage} ({log.step}), attempt {log.attempt}{host}: {log.state}")
     if log.url is None:
-        typer.echo("(no log yet)")
+        typer.echo("(no log yet)" if log.state in ("running", "stopping") else "(it printed nothing)")
         return
     for line in read_log(log.url):
         typer.echo(plain(line, keep="\t"))

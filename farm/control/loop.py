@@ -1,8 +1,8 @@
 """Control's loops: wait for a notification or a tick, then do what is due.
 
-Three loops run beside one another, so that a slow store never holds up a message and a silent broker never holds up a
-lease: moving jobs on, publishing results, and watching over leases, lost messages and leftovers. Any number of
-controls may run: work is claimed by row locks, there is no leader.
+Four loops run beside one another, so that neither planning nor a slow store holds up a message, and a silent broker
+never holds up a lease: moving jobs on, sending messages, publishing results, and watching over leases, lost messages
+and leftovers. Any number of controls may run: work is claimed by row locks, there is no leader.
 """
 
 from __future__ import annotations
@@ -83,14 +83,8 @@ class Control:
         broker = Broker(config.redis_url.get_secret_value())
         store = Store(config)
         self.loops = (
-            Loop(
-                "moving",
-                (CONTROL, OUTBOX),
-                (
-                    Duty("advance-jobs", lambda s: advance_next(s, config)),
-                    Duty("send-outbox", lambda s: send_outbox(s, app, config)),
-                ),
-            ),
+            Loop("moving", (CONTROL,), (Duty("advance-jobs", lambda s: advance_next(s, config)),)),
+            Loop("sending", (OUTBOX,), (Duty("send-outbox", lambda s: send_outbox(s, app, config)),)),
             Loop("publishing", (PUBLISHING,), (Duty("publish-results", lambda s: publish_next(s, store)),)),
             Loop(
                 "watching",

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from farm.domain.stage import REGISTRY, StageSpec
 
 ENTRY_POINTS = "edge_model_farm.stages"
+LOADED = "workers.stages.loaded"
 
 
 @cache
@@ -20,7 +21,14 @@ def load_specs() -> dict[str, StageSpec]:
         TypeError: two stages share a name.
     """
     for module in pkgutil.walk_packages(__path__, prefix=f"{__name__}."):
+        if module.name == LOADED:
+            continue
         importlib.import_module(module.name)
     for point in entry_points(group=ENTRY_POINTS):
         point.load()
     return dict(sorted(REGISTRY.items()))
+
+
+def preload_of(spec: StageSpec) -> tuple[str, ...]:
+    """Name what a stage's zygote imports before any fork: all specs, so that no child looks for them, and its tools."""
+    return () if spec.fresh else (LOADED, *spec.preload)

@@ -11,7 +11,15 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.npz import NpzReader
 
 
-@stage(name="inspect-npz", version="1", kind=Kind.INSPECT, environment="onnxruntime", tools=("numpy",), timeout_s=60.0)
+@stage(
+    name="inspect-npz",
+    version="1",
+    kind=Kind.INSPECT,
+    environment="onnxruntime",
+    tools=("numpy",),
+    preload=("numpy",),
+    timeout_s=60.0,
+)
 def run(given: StageInput) -> StageOutput:
     """Describe the arrays.
 
