@@ -8,7 +8,7 @@ from collections import defaultdict
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from farm.domain.errors import FarmUnreachable
@@ -42,7 +42,7 @@ def send_outbox(session: Session, app: Celery, config: Settings) -> bool:
     for entry, step in rows:
         if step.phase in (StepPhase.READY, StepPhase.PUBLISHED) and step.attempts + 1 == entry.attempt:
             _send(app, step, entry.attempt, config)
-            step.phase, step.published = StepPhase.PUBLISHED.value, func.now()
+            _mark_published(session, step.id)
     session.execute(delete(Outbox).where(Outbox.id.in_([entry.id for entry, _ in rows])))
     return len(rows) == BATCH
 
@@ -64,6 +64,12 @@ def republish(session: Session, app: Celery, broker: Broker, config: Settings) -
         _send(app, step, step.attempts + 1, config)
         step.published = func.now()
     return False
+
+
+def _mark_published(session: Session, step_id: str) -> None:
+    """Note that a ready step's message is out; a host may have claimed it already, and that stands."""
+    still_ready = update(Step).where(Step.id == step_id, Step.phase == StepPhase.READY.value)
+    session.execute(still_ready.values(phase=StepPhase.PUBLISHED.value, published=func.now()))
 
 
 def _send(app: Celery, step: Step, attempt: int, config: Settings) -> None:

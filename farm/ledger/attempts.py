@@ -88,12 +88,13 @@ def finish(
     """End an attempt: its step succeeds, fails, is cancelled, or is tried again when the host was at fault."""
     attempt = held(session, attempt_id, fencing_token)
     step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
-    attempt.state = finished.state
+    is_current = step.phase == StepPhase.RUNNING and step.attempts == attempt.number
+    attempt.state = finished.state if is_current or finished.state != "succeeded" else "lost"
     attempt.ended = func.now()
     attempt.isolation = finished.isolation
     attempt.log = dict(finished.log) if finished.log else None
     attempt.failure = encode(finished.failure) if finished.failure else None
-    if step.phase != StepPhase.RUNNING:
+    if not is_current:
         return
     if finished.failure is not None and finished.failure.retryable and step.attempts < max_attempts:
         _try_again(session, step, backoff_s * 2 ** (step.attempts - 1))

@@ -1,0 +1,170 @@
+"""Kill any process, flush Redis, at seeded points over every state of a step: jobs are delayed, never lost.
+
+The checker at the end looks at ledger and bucket by itself, with SQL and boto3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import pytest
+from redis import Redis
+
+from farm.client import Job
+from tests.acceptance.conftest import Farm
+
+SEED = 20261124
+STATES = ("waiting", "ready", "published", "running", "succeeded")
+PARTS = ("worker", "api", "control", "redis", "s3", "zygote", "flush")
+RESUME_WITHIN_S = 30.0
+ENDED = ("succeeded", "partial", "failed", "refused", "cancelled")
+
+
+def faults() -> list[tuple[int, str, str]]:
+    """Draw 21 faults: every part three times, each step state at least four times, in a random order."""
+    chance = random.Random(SEED)
+    parts = [part for part in PARTS for _ in range(3)]
+    states = [STATES[number % len(STATES)] for number in range(len(parts))]
+    chance.shuffle(parts)
+    chance.shuffle(states)
+    return [(number, part, state) for number, (part, state) in enumerate(zip(parts, states, strict=True))]
+
+
+def strike(farm: Farm, part: str) -> Callable[[], None]:
+    """Do the harm; return what waits until the part is back."""
+    if part == "flush":
+        Redis.from_url(farm.info.redis).flushall()
+        return lambda: None
+    if part == "zygote":
+        for zygote in zygotes(farm):
+            os.kill(zygote, signal.SIGKILL)
+        return lambda: None
+    old = farm.stack.kill(part)
+    return lambda: (farm.stack.await_restart(part, old), None)[1]
+
+
+def zygotes(farm: Farm) -> list[int]:
+    """Find the zygotes of the farm's own worker."""
+    worker, found = farm.stack.pid("worker"), []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if b"workers.sandbox.zygote" in words and parent == worker:
+            found.append(int(process.name))
+    return found
+
+
+def wait_for_state(farm: Farm, job: Job, state: str) -> None:
+    """Wait until a step of the job is in a state; states that pass too quickly to be seen count as passed."""
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        phases = {
+            phase
+            for (phase,) in farm.sql(
+                "SELECT s.phase FROM step s JOIN job_step j ON j.step_id = s.id WHERE j.job_id = :job", job=job.id
+            )
+        }
+        if state in phases or (phases and phases <= {"succeeded"}):
+            return
+        time.sleep(0.01)
+
+
+def check_ledger(farm: Farm, jobs: list[str]) -> None:
+    for job in jobs:
+        ((state, ended),) = farm.sql("SELECT state, ended FROM job WHERE id = :job", job=job)
+        assert state == "succeeded", (job, state)
+        assert ended is not None
+        ends = farm.sql(
+            "SELECT count(*) FROM event WHERE job_id = :j AND kind = 'job' AND data->>'state' = ANY(:e)",
+            j=job,
+            e=list(ENDED),
+        )
+        assert ends[0][0] == 1, f"{job} ended {ends[0][0]} times"
+    twice = farm.sql("SELECT key FROM step WHERE phase = 'succeeded' GROUP BY project_id, key HAVING count(*) > 1")
+    assert twice == []
+    completions = farm.sql("SELECT step_id FROM attempt WHERE state = 'succeeded' GROUP BY step_id HAVING count(*) > 1")
+    assert completions == []
+    open_steps = farm.sql("SELECT id, phase FROM step WHERE phase NOT IN ('succeeded','failed','skipped','cancelled')")
+    assert open_steps == []
+    assert farm.sql("SELECT id FROM attempt WHERE state IN ('running', 'stopping')") == []
+
+
+def check_bucket(farm: Farm, jobs: list[str]) -> int:
+    access = farm.info.s3
+    s3 = boto3.client(
+        "s3", endpoint_url=access.endpoint, region_name="us-east-1",
+        aws_access_key_id=access.access_key, aws_secret_access_key=access.secret_key,
+    )  # fmt: skip
+    checked = 0
+    for job in jobs:
+        bodies = farm.sql("SELECT body, documents FROM result WHERE job_id = :job AND listed", job=job)
+        for body, documents in bodies:
+            folder = "/".join(body[part] for part in ("model", "target", "target_runtime", "recipe"))
+            for file in [*body["artifact"]["files"], *documents]:
+                key = f"jobs/{job}/{folder}/{file['name']}"
+                published = s3.get_object(Bucket=access.bucket, Key=key)["Body"].read()
+                assert hashlib.sha256(published).hexdigest() == file["sha256"], key
+                checked += 1
+    return checked
+
+
+def left_over(farm: Farm) -> list[str]:
+    """List work folders of attempts that have ended."""
+    return [path.name for path in (farm.stack.folder.root / "work").glob("attempt-*")]
+
+
+@pytest.mark.timeout(600)
+def test_no_job_is_lost(farm: Farm) -> None:
+    jobs: list[str] = []
+    for number, part, state in faults():
+        model = farm.models / f"tiny-{10 + number}.onnx"
+        job = farm.client.submit(model, targets=["auto"], runtimes=["onnxruntime"])
+        jobs.append(job.id)
+        wait_for_state(farm, job, state)
+        struck = time.monotonic()
+        strike(farm, part)()
+        back_s = time.monotonic() - struck
+        moved = progress(farm, job.id)
+        resumed_s = until_moved(farm, job.id, moved)
+        print(f"{number:2} {part:8} at {state:10} back after {back_s:4.1f} s, moved after {resumed_s:4.1f} s more")
+        assert resumed_s <= RESUME_WITHIN_S
+
+    for job_id in jobs:
+        farm.client.job(job_id).wait(timeout=120)
+
+    check_ledger(farm, jobs)
+    print(check_bucket(farm, jobs), "published files have the digests the report names")
+    deadline = time.monotonic() + 10
+    while left_over(farm) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_over(farm) == []
+
+
+def progress(farm: Farm, job: str) -> tuple[str, int]:
+    """Tell how far a job is: its state and how many events it has."""
+    ((state, count),) = farm.sql(
+        "SELECT j.state, count(e.id) FROM job j LEFT JOIN event e ON e.job_id = j.id"
+        " WHERE j.id = :job GROUP BY j.state",
+        job=job,
+    )
+    return str(state), int(count)
+
+
+def until_moved(farm: Farm, job: str, before: tuple[str, int]) -> float:
+    """Wait for the next event of a job; nothing is to be waited for once it has ended."""
+    started = time.monotonic()
+    while progress(farm, job) == before and before[0] not in ENDED:
+        if time.monotonic() - started > RESUME_WITHIN_S:
+            break
+        time.sleep(0.05)
+    return time.monotonic() - started
