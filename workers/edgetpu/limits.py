@@ -1,0 +1,72 @@
+"""What is known of the Edge TPU and of its last compiler.
+
+Sources, named where a fact is used: Coral documentation, "TensorFlow models on the Edge TPU" (supported operations) and
+"Edge TPU Compiler"; Axis ARTPEC-7 supported operations (an Edge TPU); issues of google-coral/edgetpu; what compiler
+16.0.384591198 made of public models.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+LAST_COMPILER = "16.0.384591198"
+DEFAULT_MIN_RUNTIME_VERSION = 14
+"""The compiler's own default of --min_runtime_version. Source: google-coral/edgetpu#439."""
+
+SRAM_BYTES = 8_388_608
+"""On-chip memory for executable, activations and parameters, about 8 MB. Source: Coral documentation, Edge TPU
+Compiler, "Parameter data caching"."""
+LARGEST_CACHE_BYTES = int(7.5 * 1024 * 1024)
+"""What is left for parameters beside small activations: the compiler prints 6.9 to 8.0 MiB used and remaining."""
+
+MAX_SOFTMAX_ELEMENTS = 16_000
+"""Source: Coral documentation, supported operations, Softmax."""
+MEAN_DEPTH_MULTIPLE = 4
+"""A mean over the depth needs a depth of a multiple of this. Source: supported operations, Mean."""
+MAX_RESIZED_SIDE = 255
+"""An up-sampling to 256 is refused and one to 128 is mapped. The documentation gives no number ("to avoid loss in
+precision"); source: google-coral/edgetpu#31, #187."""
+MAX_RESIZE_FACTOR = 8.0
+"""Factors up to 2 are seen mapped, 15 and more refused; between them nothing is published."""
+FIRST_UNKNOWN_BUILTIN = 150
+"""Builtin operators from here are out of the range of the compiler's schema. Source: google-coral/edgetpu#862."""
+
+REFUSED_VERSIONS = {"CONV_2D": 6, "TRANSPOSE_CONV": 4, "QUANTIZE": 3, "EXP": 2}
+"""First version of an operator with which the compiler does not read the model at all. Source:
+google-coral/edgetpu#631 #845 #879, libedgetpu#71."""
+
+KNOWN_CUSTOM = frozenset(("TFLite_Detection_PostProcess", "PosenetDecoderOp"))
+"""Custom operators that the compiler's interpreter prepares; with any other it fails on the whole model."""
+
+_SINCE_FIRST_RUNTIME = """
+    ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED L2_NORMALIZATION LOGISTIC
+    MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PAD RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR
+    RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUEEZE STRIDED_SLICE SUB TANH TILE
+"""
+_SINCE_RUNTIME_13 = ("EXPAND_DIMS", "PACK", "PRELU", "QUANTIZE", "SUM", "TRANSPOSE_CONV")
+_SINCE_RUNTIME_14 = (
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "RSQRT",
+    "SQUARED_DIFFERENCE",
+    "TRANSPOSE",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+)
+MIN_RUNTIME_VERSION = (
+    dict.fromkeys(_SINCE_FIRST_RUNTIME.split(), 0)
+    | dict.fromkeys(_SINCE_RUNTIME_13, 13)
+    | dict.fromkeys(_SINCE_RUNTIME_14, 14)
+)
+"""Supported operators and the first Edge TPU runtime that has them (0: all). TILE is undocumented, but seen mapped."""
+
+
+class Status(StrEnum):
+    """The compiler's own words for what became of an operator."""
+
+    MAPPED = "Mapped to Edge TPU"
+    ONE_SUBGRAPH = "More than one subgraph is not supported"
+    UNSUPPORTED = "Operation not supported"
+    VERSION = "Operation version not supported"
+    DATA_TYPE = "Operation is working on an unsupported data type"
+    LIMITATION = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+    RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
