@@ -94,12 +94,12 @@ def step_times(stand: Stand) -> list[StepTime]:
         "SELECT id, extract(epoch FROM ended - ready) * 1000 FROM step WHERE stage = 'inspect-npz'"
         " AND phase = 'succeeded' ORDER BY ready"
     )
-    runs = {step: (run, start) for step, run, start in _runs(stand.data / "logs" / "worker.log")}
+    runs = {step: (run, start) for step, run, start in runs_in(stand.data / "logs" / "worker.log")}
     found = stand.rows(query)[WARM_UP:]
     return [StepTime(float(total), *runs[step]) for step, total in found]
 
 
-def _runs(log: Path) -> Iterator[tuple[str, float, float]]:
+def runs_in(log: Path) -> Iterator[tuple[str, float, float]]:
     for found in _RUN.finditer(log.read_text(errors="replace")):
         yield found[3], float(found[1]), float(found[2])
 
