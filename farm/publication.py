@@ -8,7 +8,6 @@ from typing import Any
 
 from farm.domain.artifact import FileRef
 from farm.domain.codec import canonical
-from farm.report.page import render_html
 from farm.store.names import safe_name
 
 MANIFEST = "manifest.json"
@@ -36,6 +35,8 @@ def documents(told: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, byt
         told: the head of the job's report, what never changes of it.
         body: the result.
     """
+    from farm.report.page import render_html
+
     page = render_html({**told, "state": body["state"], "results": [body]})
     return {
         MANIFEST: manifest(told["job"], body),

@@ -6,10 +6,13 @@ task does not end the worker), no prefetch (messages don't sit behind a busy wor
 
 from __future__ import annotations
 
-from celery import Celery
-from redis import Redis
+from typing import TYPE_CHECKING
 
 from farm.settings import settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+    from redis import Redis
 
 STEP_TASK = "farm.step"
 MEASURE_TASK = "farm.measure"
@@ -18,6 +21,8 @@ _EPOCH = "farm:epoch"
 
 
 def make_app(broker_url: str) -> Celery:
+    from celery import Celery
+
     app = Celery("farm", broker=broker_url)
     app.conf.update(
         task_acks_late=False,
@@ -59,6 +64,8 @@ class Broker:
     """What control asks Redis: its epoch and the lengths of queues."""
 
     def __init__(self, url: str) -> None:
+        from redis import Redis
+
         self._redis: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
     def is_new(self, epoch: str) -> bool:
