@@ -11,6 +11,22 @@ from farm.report.text import plain, size
 from farm.wire.jobs import ModelView, TargetView
 
 SHOWN_OPERATORS = 12
+EDGE_TPU = "edgetpu"
+"""The runtime of targets with an Edge TPU, and the key of the facts that are about it."""
+
+
+def facts_json(view: ModelView, target: TargetView | None) -> dict[str, Any]:
+    """Return a model with the target asked for; one with an Edge TPU gets the predicted mapping as `edgetpu`."""
+    shown = {**view.model_dump(mode="json"), "target": target.model_dump(mode="json") if target else None}
+    prediction = _edge_tpu(view, target)
+    return shown if prediction is None else {**shown, EDGE_TPU: prediction}
+
+
+def _edge_tpu(view: ModelView, target: TargetView | None) -> dict[str, Any] | None:
+    if target is None or EDGE_TPU not in target.runtimes:
+        return None
+    found: dict[str, Any] | None = (view.facts or {}).get("extra", {}).get(EDGE_TPU)
+    return found
 
 
 def print_facts(view: ModelView, target: TargetView | None) -> None:
@@ -19,7 +35,7 @@ def print_facts(view: ModelView, target: TargetView | None) -> None:
 
     facts = decode(ModelFacts, view.facts)
     table = Table.grid(padding=(0, 2))
-    for name, value in (*_lines(facts), *_target_lines(target)):
+    for name, value in (*_lines(facts), *_target_lines(target), *_edge_tpu_lines(_edge_tpu(view, target))):
         table.add_row(Text(name, style="bold"), Text(plain(value, keep="\n")))
     stdout().print(table)
 
@@ -50,3 +66,17 @@ def _target_lines(target: TargetView | None) -> list[tuple[str, str]]:
         return []
     hosts = ", ".join(target.live_hosts) or "no live host"
     return [("target", f"{target.name} runs {', '.join(target.runtimes)}; served by {hosts}")]
+
+
+def _edge_tpu_lines(prediction: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if prediction is None:
+        return []
+    operators, memory = prediction["operators"], prediction["memory"]
+    left = [each for each in operators if not each["mapped"]]
+    lines = [f"predicted: {len(operators) - len(left)} of {len(operators)} operators mapped"]
+    lines += [f"{each['index']} {each['type']}: {each['reason']}" for each in left[:SHOWN_OPERATORS]]
+    if len(left) > SHOWN_OPERATORS:
+        lines.append(f"and {len(left) - SHOWN_OPERATORS} more on the CPU")
+    if len(left) < len(operators):
+        lines.append(f"{size(memory['cached_bytes'])} cached on chip, {size(memory['streamed_bytes'])} streamed")
+    return [("edge tpu", "\n".join(lines))]

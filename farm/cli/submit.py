@@ -114,11 +114,13 @@ def submit(
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A model file or folder.", show_default=False)],
-    target: Annotated[str | None, typer.Option("--target", "-t", help="Say whether this profile has runtimes.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Say what this profile would do with it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a model's facts: format, inputs, outputs, operators, parameters, size (read in the sandbox)."""
-    from farm.cli.facts import print_facts
+    from farm.cli.facts import facts_json, print_facts
     from farm.cli.output import print_json
     from farm.cli.progress import transfer_bars
     from farm.client import Client
@@ -128,7 +130,7 @@ def inspect(
             view = client.inspect(model, on_bytes=on_bytes)
         profile = client.target(target) if target else None
     if json:
-        print_json({**view.model_dump(mode="json"), "target": profile.model_dump(mode="json") if profile else None})
+        print_json(facts_json(view, profile))
     else:
         print_facts(view, profile)
 

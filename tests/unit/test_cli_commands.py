@@ -374,6 +374,35 @@ def test_inspect_prints_facts(double: FarmDouble, farm: Farm, tmp_path: Path) ->
         assert part in ran.out
 
 
+def test_inspect_for_an_edge_tpu_tells_the_predicted_mapping(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    prediction = {
+        "predicted": True,
+        "operators": [
+            {"index": 0, "type": "CONV_2D", "mapped": True, "reason": None},
+            {"index": 1, "type": "ARG_MAX", "mapped": False, "reason": "Operation not supported"},
+        ],
+        "memory": {"cached_bytes": 4096, "remaining_bytes": 4096, "streamed_bytes": 0},
+        "refusal": None,
+    }
+    facts = {"format": "tflite", "inputs": [], "outputs": [], "extra": {"edgetpu": prediction}}
+    view = {"model": "m-1", "digest": "d", "state": "inspected", "facts": facts, "failure": None}
+    double.answers["POST /v1/models"] = double.answers["GET /v1/models/m-1"] = (200, view)
+    coral = target("coral-usb") | {"runtimes": ["edgetpu", "litert"]}
+    double.answers["GET /v1/targets/coral-usb"] = (200, coral)
+    double.answers["GET /v1/targets/x86-64-v3"] = (200, target("x86-64-v3"))
+    double.answers["GET /v1/targets"] = (200, [coral, target("x86-64-v3")])
+    model = model_file(tmp_path, "m.tflite")
+
+    with_edge_tpu = farm("inspect", model, "--target", "coral-usb", "--json")
+    without = farm("inspect", model, "--target", "x86-64-v3", "--json")
+    told = farm("inspect", model, "--target", "coral-usb")
+
+    assert with_edge_tpu.json["edgetpu"] == prediction
+    assert "edgetpu" not in without.json
+    assert "predicted: 1 of 2 operators mapped" in told.out
+    assert "1 ARG_MAX: Operation not supported" in told.out
+
+
 def test_inspect_of_a_broken_model(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
     failure = problem(422, "corrupt-model", "digits.onnx ends after 11 bytes.")[1]
     failure = {key: failure[key] for key in ("code", "message", "who_must_act", "retryable")}

@@ -19,7 +19,7 @@ FLOORS = (
     ("farm.api", "farm.control", "farm.client", "workers"),
     ("farm.report", "farm.intake", "farm.publication"),
     ("farm.ledger", "farm.store", "farm.transfer", "farm.queue", "farm.wire", "farm.catalog"),
-    ("workers.stages", "workers.runtimes", "workers.environments"),
+    ("workers.stages", "workers.runtimes", "workers.edgetpu", "workers.environments"),
     ("farm.domain",),
     ("hardware_profiles", "farm.settings"),
 )
@@ -35,6 +35,7 @@ NEIGHBOURS = {
     ("farm.ledger", "farm.wire"): "a request is stored in the words it came in",
     ("farm.publication", "farm.report"): "a published result brings its own report page",
     ("farm.transfer", "farm.wire"): "tickets and file entries are the wire's",
+    ("workers.stages", "workers.edgetpu"): "inspecting and compiling ask what the Edge TPU takes",
     ("workers.stages", "workers.runtimes"): "comparing, evaluating and measuring are written over the runtime protocol",
 }
 """Pairs of one floor that may meet, and why."""

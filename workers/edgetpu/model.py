@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from farm.domain.facts import TensorSpec
 from workers.edgetpu.builtin_operators import CUSTOM, name_of
 from workers.edgetpu.flatbuffer import Bytes, Reader, Table, damaged
 
@@ -36,7 +38,7 @@ class DataType(IntEnum):
 
 _INTEGER_LAYOUTS = {DataType.INT32: "i", DataType.INT64: "q", DataType.INT8: "b", DataType.UINT8: "B"}
 _MAX_DIMENSIONS = 16
-_QUANTIZATION, _ZERO_POINT = 4, 3
+_QUANTIZATION, _SCALE, _ZERO_POINT = 4, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,12 @@ class Tensor:
     @property
     def is_constant(self) -> bool:
         return self.constant_bytes > 0
+
+    @property
+    def type_name(self) -> str:
+        """The element type as NumPy names it, or its code when the schema of this reader lacks it."""
+        known = self.data_type in set(DataType)
+        return DataType(self.data_type).name.lower() if known else f"type-{self.data_type}"
 
     @property
     def elements(self) -> int:
@@ -133,6 +141,20 @@ def constant_of(model: Model, tensor: Tensor) -> bytes:
     if buffer.length(0):
         return buffer.blob(0)
     return buffer.reader.slice(buffer.integer(1, "Q"), buffer.integer(2, "Q"))
+
+
+def declared_specs(model: Model, indices: Iterable[int]) -> tuple[TensorSpec, ...]:
+    """Return tensors as the file declares them; an open axis is "?", no size at all is an unknown shape."""
+    return tuple(_spec(model.tensors[index]) for index in indices if index != ABSENT)
+
+
+def _spec(tensor: Tensor) -> TensorSpec:
+    shape = tuple(axis if axis >= 0 else "?" for axis in tensor.signature or tensor.shape)
+    quantization = tensor.table.table(_QUANTIZATION)
+    if quantization is None or quantization.length(_SCALE) != 1 or tensor.data_type == DataType.FLOAT32:
+        return TensorSpec(tensor.name, tensor.type_name, shape or None)
+    (scale,) = struct.unpack("<f", struct.pack("<I", quantization.integer_at(_SCALE, "I", 0)))
+    return TensorSpec(tensor.name, tensor.type_name, shape or None, scale, quantization.integer_at(_ZERO_POINT, "q", 0))
 
 
 def read_model(data: Bytes) -> Model:

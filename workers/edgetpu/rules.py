@@ -44,7 +44,7 @@ def refusal(model: Model, operator: Operator, *, runtime: int = DEFAULT_MIN_RUNT
         return Refusal(Status.LIMITATION, "quantization of float values stays on the CPU")
     wrong = next((tensor for tensor in data if tensor.data_type not in QUANTIZED), None)
     if wrong is not None:
-        return Refusal(Status.DATA_TYPE, f"{wrong.name or 'a tensor'} is {_type_name(wrong)}, not int8 or uint8")
+        return Refusal(Status.DATA_TYPE, f"{wrong.name or 'a tensor'} is {wrong.type_name}, not int8 or uint8")
     since = MIN_RUNTIME_VERSION.get(operator.type)
     if since is None:
         return Refusal(Status.UNSUPPORTED)
@@ -66,11 +66,6 @@ def _data(model: Model, operator: Operator) -> list[Tensor]:
     kept = [each for each in values if with_constants or not each.is_constant]
     parameters = None if weights is None else model.operand(operator, weights)
     return [*kept, *([] if parameters is None else [parameters]), *model.outputs_of(operator)]
-
-
-def _type_name(tensor: Tensor) -> str:
-    known = tensor.data_type in set(DataType)
-    return DataType(tensor.data_type).name.lower() if known else f"of type {tensor.data_type}"
 
 
 INDEX_OPERANDS: Mapping[str, tuple[int, ...]] = {

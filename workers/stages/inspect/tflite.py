@@ -15,8 +15,11 @@ from typing import Any
 
 from farm.domain.codec import encode
 from farm.domain.errors import CorruptModel, CustomOperator, Incompatible
-from farm.domain.facts import Format, ModelFacts
+from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.edgetpu.limits import KNOWN_CUSTOM
+from workers.edgetpu.model import declared_specs, read_model
+from workers.edgetpu.predict import predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES, LiteRtSession
 from workers.stages.inspect.reading import DAMAGE, reading
@@ -24,13 +27,13 @@ from workers.stages.wording import plain
 
 EDGE_TPU = "edgetpu-custom-op"
 RESAVE = "Convert the model again and check that the copy is complete."
-_UNRESOLVED = re.compile(r"unresolved custom op: (?P<custom>[\w:.\-]+)|\((?P<flex>Flex\w+)\) failed to prepare")
+_UNRESOLVED = re.compile(r"unresolved custom op: (?P<custom>[\w:.\-]*[\w:\-])|\((?P<flex>Flex\w+)\) failed to prepare")
 _MAGIC, _MAGIC_AT = b"TFL3", 4
 
 
 @stage(
     name="inspect-tflite",
-    version="1",
+    version="2",
     kind=Kind.INSPECT,
     source=Format.TFLITE,
     environment="builder",
@@ -41,26 +44,52 @@ _MAGIC, _MAGIC_AT = b"TFL3", 4
 def run(given: StageInput) -> StageOutput:
     """Open the model and count its operators.
 
-    Returns: facts, the JSON of ModelFacts; integer tensors carry scale and zero point, `extra` has the subgraphs.
+    Returns: facts, the JSON of ModelFacts; integer tensors carry scale and zero point, `extra` has the subgraphs
+        and, as `edgetpu`, what the Edge TPU compiler is predicted to make of the model.
     Raises: CorruptModel, CustomOperator; Incompatible for a file compiled for the Edge TPU.
     """
     entry = entry_file(given.files["model"], SUFFIXES)
-    session = _open(entry)
+    inputs, outputs = _signature(entry)
     with reading(entry.name), entry.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         model = _flatbuffer(data)
         operators, parameters, subgraphs = _operators(model), _parameters(model), model.SubgraphsLength()
+        edge_tpu = _edge_tpu(data)
         producer = plain((model.Description() or b"").decode(errors="replace"), limit=200) or None
     facts = ModelFacts(
         format=Format.TFLITE,
-        inputs=session.inputs,
-        outputs=session.outputs,
+        inputs=inputs,
+        outputs=outputs,
         operators=dict(operators),
         parameters=parameters,
         size_bytes=entry.stat().st_size,
         producer=producer,
-        extra={"subgraphs": subgraphs},
+        extra={"subgraphs": subgraphs, "edgetpu": edge_tpu},
     )
     return StageOutput(facts=encode(facts))
+
+
+def _signature(entry: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return inputs and outputs; of a model whose custom operator only the Edge TPU's runtime has, as declared.
+
+    Raises:
+        CorruptModel, CustomOperator, Incompatible: LiteRT does not open it.
+    """
+    try:
+        session = _open(entry)
+    except CustomOperator as error:
+        if error.evidence.get("operator") not in KNOWN_CUSTOM:
+            raise
+        model = read_model(entry.read_bytes())
+        return declared_specs(model, model.inputs), declared_specs(model, model.outputs)
+    return session.inputs, session.outputs
+
+
+def _edge_tpu(data: mmap.mmap) -> dict[str, Any]:
+    facts = predict(data).as_facts()
+    for operator in facts["operators"]:
+        operator["type"] = plain(operator["type"], limit=100)
+        operator["reason"] = None if operator["reason"] is None else plain(operator["reason"], limit=300)
+    return {**facts, "refusal": None if facts["refusal"] is None else plain(facts["refusal"], limit=300)}
 
 
 def _open(entry: Path) -> LiteRtSession:
