@@ -18,6 +18,10 @@ from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import Route, find_routes
 from farm.domain.stage import ON_TARGET, Kind, StageSpec
 
+DEFAULT_METRIC = "top1"
+LABEL_FREE_METRICS = ("agreement",)
+"""Metrics that hold an artifact against the source's outputs instead of labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -76,8 +80,9 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
         _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes
     ]
     errors += [_unknown("recipe", name, RECIPES) for name in wanted.recipes if name not in RECIPES]
-    if not errors:
-        errors = [error for name in wanted.targets for error in _target_errors(wanted, world.targets[name], world)]
+    for name in wanted.targets:
+        if name in world.targets:
+            errors += _target_errors(wanted, world.targets[name], world, known_runtimes)
     return [Reason(error.failure) for error in errors]
 
 
@@ -168,13 +173,13 @@ def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
     )
 
 
-def _target_errors(wanted: Wanted, target: Target, world: World) -> list[FarmError]:
+def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes: Collection[str]) -> list[FarmError]:
     errors: list[FarmError] = [
         Incompatible(
             f"Target {target.name} does not run {name}; it runs {', '.join(sorted(target.runtimes)) or 'nothing'}."
         )
         for name in wanted.runtimes or ()
-        if name not in target.runtimes
+        if name in known_runtimes and name not in target.runtimes
     ]
     serving = [host for host in world.hosts if f"target.{target.name}" in host.serves]
     if not serving:
@@ -246,7 +251,7 @@ class _Builder:
         if model.calibration:
             errors += check_arrays(model.calibration_arrays, fixed, what="calibration")
         if model.evaluation:
-            needs_labels = model.metric not in (None, "agreement")
+            needs_labels = (model.metric or DEFAULT_METRIC) not in LABEL_FREE_METRICS
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
         return errors
 
@@ -356,7 +361,7 @@ class _Context:
         if self.model.evaluation is not None:
             scored = self._reference(self.model.evaluation, 100_000, target, recipe)
             given = (at, Input("evaluation", step=scored, output="samples"))
-            metric = self.model.metric or "top1"
+            metric = self.model.metric or DEFAULT_METRIC
             evaluate = self._on_target(Kind.EVALUATE, runtime, given, target, recipe, metric=metric)
             evaluation = (scored, evaluate)
         ordered = (*steps, samples, compare, *evaluation, measure)

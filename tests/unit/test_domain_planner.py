@@ -15,6 +15,7 @@ from farm.domain.plan import Input, Plan, PlannedResult, PlannedStep
 from farm.domain.planner import World, inspect_step, make_plan, request_reasons
 from farm.domain.stage import Kind
 from tests.domain_world import (
+    CALIBRATION,
     CATALOGUE,
     HOSTS,
     LOCKS,
@@ -56,12 +57,15 @@ def test_every_model_runtime_and_recipe_is_a_result_in_the_order_asked_for() -> 
 
 
 def test_unknown_names_are_refused_all_at_once_with_near_misses() -> None:
-    messages = refused(targets=("plain-bx", "vnni-box"), runtimes=("orrt",), recipes=("int8-statc", "float32"))
+    world = replace(WORLD, hosts=HOSTS[:1])
+    wants = {"targets": ("plain-bx", "vnni-box"), "runtimes": ("orrt",), "recipes": ("int8-statc", "float32")}
+    messages = refused(world=world, **wants)
 
     assert messages == [
         "There is no target 'plain-bx': did you mean plain-box or vnni-box?",
         "There is no runtime 'orrt': did you mean ort?",
         "There is no recipe 'int8-statc': did you mean int8-static or int8-dynamic?",
+        "No live host serves target vnni-box; alive are hosts of plain-box.",
     ]
 
 
@@ -111,6 +115,13 @@ def test_when_every_model_is_bad_the_job_is_refused_with_all_reasons() -> None:
         ("broken", "corrupt-model"),
         ("small", "bad-data"),
     ]
+
+
+def test_evaluation_without_labels_is_refused_unless_the_metric_needs_none() -> None:
+    unlabelled = {"evaluation_arrays": CALIBRATION}
+
+    assert "labels" in refused(model(metric=None, **unlabelled))[0]
+    assert planned(model(metric="agreement", **unlabelled)).results[0].branches
 
 
 def test_a_recipe_without_its_data_fails_that_result_alone() -> None:
