@@ -9,7 +9,7 @@ from farm.domain.artifact import Artifact
 from farm.domain.errors import Failure, FarmBug
 from farm.domain.measurement import versus_float
 from farm.domain.plan import Branch, Plan, PlannedResult
-from farm.domain.progress import Progress, States, StepPhase, StepState, branch_failure
+from farm.domain.progress import ENDED, Progress, States, StepPhase, StepState, branch_failure
 from farm.domain.recipe import BASELINE
 from farm.domain.verdict import Verdict, judge
 
@@ -143,8 +143,10 @@ def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: St
 
 
 def _final(phase: str) -> str:
-    """Call a step skipped that still waited when its result ended: its branch was lost before its turn."""
-    return StepPhase.SKIPPED.value if phase == StepPhase.WAITING else phase
+    """Call a step skipped that had not begun when its result ended, and cancelled one that ran."""
+    if phase == StepPhase.RUNNING:
+        return StepPhase.CANCELLED.value
+    return phase if phase in ENDED else StepPhase.SKIPPED.value
 
 
 def _step(state: StepState) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from farm.domain.recipe import BASELINE, RECIPES
 ACCURACY_KEPT = 0.99
 """Share of the float score under which a result is degraded (MLPerf Inference's bar for image classification)."""
 
+LOWER_IS_BETTER = ("mae",)
+"""Metrics of errors; every other one grows with quality."""
+
 
 class Verdict(StrEnum):
     """In the order of precedence: the first that holds is shown."""
@@ -45,7 +48,7 @@ def is_degraded(recipe: str, numerics: Mapping[str, Any], accuracy: Mapping[str,
     sqnr_db = numerics.get("sqnr_db")
     if sqnr_db is None or sqnr_db < RECIPES[recipe].degraded_below_db:
         return True
-    return accuracy is not None and accuracy["value"] < ACCURACY_KEPT * accuracy["float_value"]
+    return accuracy is not None and not _is_kept(accuracy)
 
 
 def numerics_failed(recipe: str, numerics: Mapping[str, Any]) -> bool:
@@ -53,3 +56,10 @@ def numerics_failed(recipe: str, numerics: Mapping[str, Any]) -> bool:
     floor = RECIPES[recipe].failed_below_db
     sqnr_db = numerics.get("sqnr_db")
     return floor is not None and (sqnr_db is None or sqnr_db < floor)
+
+
+def _is_kept(accuracy: Mapping[str, Any]) -> bool:
+    value, float_value = accuracy["value"], accuracy["float_value"]
+    if accuracy["metric"] in LOWER_IS_BETTER:
+        return bool(ACCURACY_KEPT * value <= float_value)
+    return bool(value >= ACCURACY_KEPT * float_value)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from farm.domain.conclusion import conclude, open_result
 from farm.domain.errors import FarmBug
 from farm.domain.plan import Plan, PlannedStep
+from farm.domain.progress import StepPhase, StepState
 from farm.domain.recipe import RECIPES
 from farm.domain.verdict import Verdict, judge, numerics_failed
 from tests.domain_run import Run, numerics
@@ -51,6 +52,11 @@ def test_only_a_float_result_fails_by_its_numerics(sqnr_db: float | None, is_fai
 def test_a_result_keeps_99_percent_of_the_float_score(value: float, verdict: Verdict) -> None:
     assert told(accuracy=score(value)) == [verdict]
     assert told(accuracy=score(value / 2, 0.5)) == [verdict]
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.1, Verdict.OK), (0.2, Verdict.OK), (0.21, Verdict.DEGRADED)])
+def test_an_error_is_better_when_it_is_lower(value: float, verdict: Verdict) -> None:
+    assert told(accuracy=score(value, 0.2) | {"metric": "mae"}) == [verdict]
 
 
 def test_what_is_slower_than_float_is_said_so_but_never_of_float_itself() -> None:
@@ -140,6 +146,18 @@ def test_numbers_of_a_busy_machine_are_shown_as_invalid_and_not_compared() -> No
         assert (body["state"], body["verdict"]) == ("succeeded", "invalid-measurement")
         assert body["conditions"]["reasons"] == ["loaded"]
         assert body["execution_summary"]["versus_float"] is None
+
+
+def test_no_step_of_a_result_that_ended_is_left_under_way() -> None:
+    run = Run(planned(recipes=("float32",), runtimes=("ort",)))
+    (branch,) = run.plan.results[0].branches
+    phases = dict(zip(branch.steps, ("failed", "running", "published", "ready", "waiting"), strict=False))
+    for key, phase in phases.items():
+        run.states[key] = StepState(key, key, run.plan.steps[key].stage, StepPhase(phase))
+
+    steps = conclude(run.plan, run.progress, 0, run.states)["steps"]
+
+    assert [step["state"] for step in steps] == ["failed", "cancelled", *["skipped"] * (len(phases) - 2)]
 
 
 def test_a_result_under_way_says_how_far_it_is() -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.errors import BadData, BadRequest
+from farm.domain.planner import DEFAULT_METRIC, LABEL_FREE_METRICS
+from farm.domain.verdict import LOWER_IS_BETTER
 from workers.stages.evaluate.metrics import Scored, load_metrics, metric_named
 from workers.stages.evaluate.metrics.classification import wilson
 
@@ -100,3 +102,9 @@ def test_an_unknown_metric_names_near_misses() -> None:
         metric_named("top-1")
     with pytest.raises(BadRequest, match="known are agreement, mae"):
         metric_named("zzz")
+
+
+def test_what_planner_and_verdict_know_of_metrics_is_true() -> None:
+    assert DEFAULT_METRIC in load_metrics()
+    assert {m.name for m in load_metrics().values() if not m.needs_labels} == set(LABEL_FREE_METRICS)
+    assert set(LOWER_IS_BETTER) <= set(load_metrics())
