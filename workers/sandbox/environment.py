@@ -12,8 +12,9 @@ TOOLCHAINS = {
     "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "",
+    "TQDM_DISABLE": "1",
 }
-"""No telemetry, no pickles beyond weights, no search for graphics cards."""
+"""No telemetry, no pickles beyond weights, no search for graphics cards, no progress bars in logs."""
 
 _PYTHON = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
