@@ -26,7 +26,8 @@ class Context:
     notices: Notices
 
 
-def context(request: Request) -> Context:
+async def context(request: Request) -> Context:
+    """Find the parts; async, since a plain function would cost every call a turn in the thread pool."""
     found: Context = request.app.state.context
     return found
 
