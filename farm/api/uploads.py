@@ -101,7 +101,7 @@ def proven(parts: Context, project: str, refs: list[FileRef]) -> None:
 
 
 def _open_upload(session: Session, parts: Context, project: str, file: FileRef) -> Upload:
-    row = files.upload_of(session, project, file.sha256)
+    row = files.upload_of(session, project, file.sha256, alone=True)
     if row is not None:
         return row
     upload_id = files.new_upload_id()

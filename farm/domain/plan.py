@@ -41,7 +41,8 @@ class PlannedStep:
     """A stage bound to inputs and options.
 
     `key` identifies it. `reuse_key` is the key without the job: what an old measurement is found by.
-    `environment_digest` is that of the lock a host must attest to claim it.
+    `environment_digest` is that of the lock a host must attest to claim it. `after` are steps whose success it waits
+    for without reading them: nothing is scored or measured before it was compared.
     """
 
     key: str
@@ -59,10 +60,12 @@ class PlannedStep:
     memory_bytes: int
     target: str | None = None
     reuse_key: str | None = None
+    after: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(given.step for given in self.inputs if given.step))
+        """Name the steps that must have succeeded first."""
+        return tuple(dict.fromkeys([given.step for given in self.inputs if given.step] + list(self.after)))
 
 
 @dataclass(frozen=True, slots=True)

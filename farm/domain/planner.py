@@ -255,6 +255,11 @@ class _Builder:
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
         return errors
 
+    def run_after(self, key: str, earlier: str) -> None:
+        """Have a step wait for another one whose outputs it does not read."""
+        step = self.steps[key]
+        self.steps[key] = replace(step, after=tuple(dict.fromkeys((*step.after, earlier))))
+
     def step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, title: str, options: Any) -> str:
         """Add a step unless its key is there; return the key."""
         planned = bind(spec, inputs, options, world=self.world, target=target, title=title, wanted=self.wanted)
@@ -364,6 +369,8 @@ class _Context:
             metric = self.model.metric or DEFAULT_METRIC
             evaluate = self._on_target(Kind.EVALUATE, runtime, given, target, recipe, metric=metric)
             evaluation = (scored, evaluate)
+        for key in (measure, *((evaluate,) if evaluate else ())):
+            self.builder.run_after(key, compare)
         ordered = (*steps, samples, compare, *evaluation, measure)
         return Branch(route.names, route.float_names, tuple(dict.fromkeys(ordered)), at, compare, measure, evaluate)
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from farm.domain.artifact import FileRef
 from farm.domain.errors import MissingFile, NotFound
+from farm.ledger.session import take_alone
 from farm.ledger.tables import Blob, Upload, new_id
 
 
@@ -37,7 +38,10 @@ def missing_blobs(session: Session, project: str, files: Iterable[FileRef]) -> l
     return [f for f in wanted if f.sha256 not in have]
 
 
-def upload_of(session: Session, project: str, sha256: str) -> Upload | None:
+def upload_of(session: Session, project: str, sha256: str, *, alone: bool = False) -> Upload | None:
+    """Find the upload of a file; `alone` has those who would open the same one wait for one another."""
+    if alone:
+        take_alone(session, f"upload:{project}:{sha256}")
     return session.scalar(select(Upload).where(Upload.project_id == project, Upload.sha256 == sha256))
 
 

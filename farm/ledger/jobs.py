@@ -17,6 +17,7 @@ from farm.domain.plan import Plan
 from farm.domain.progress import ENDED, Progress, StepPhase
 from farm.ledger.attempts import withdraw
 from farm.ledger.events import tell, wake
+from farm.ledger.session import take_alone
 from farm.ledger.steps import states_of
 from farm.ledger.tables import Job, JobStep, Result, Step, new_id
 from farm.wire import jobs as wire
@@ -41,7 +42,7 @@ def accept(
         Conflict: the key was used for another request.
     """
     if idempotency_key is not None:
-        _alone(session, f"{project}/{idempotency_key}")
+        take_alone(session, f"{project}/{idempotency_key}")
         earlier = session.scalar(select(Job).where(Job.project_id == project, Job.idempotency_key == idempotency_key))
         if earlier is not None and earlier.request_digest != request_digest:
             raise Conflict(f"Idempotency key {idempotency_key!r} was used for another request, job {earlier.id}.")
@@ -64,11 +65,6 @@ def accept(
     tell(session, job.id, "job", {"job": job.id, "state": job.state})
     wake(session, [job.id])
     return job, True
-
-
-def _alone(session: Session, name: str) -> None:
-    """Have equal names wait for one another until this transaction ends."""
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def get(session: Session, project: str, job_id: str, *, lock: bool = False) -> Job:

@@ -87,5 +87,10 @@ def notify(session: Session, topic: str) -> None:
     session.execute(text("SELECT pg_notify(:channel, :topic)"), {"channel": CHANNEL, "topic": topic})
 
 
+def take_alone(session: Session, name: str) -> None:
+    """Have transactions that take equal names wait for one another until this one ends."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
+
 def _lost_race(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST_RACES

@@ -31,9 +31,11 @@ def until(condition: object, within_s: float, what: str) -> float:
     return time.monotonic() - started
 
 
-def running_steps(farm: Farm, job: str) -> int:
+def reference_runs(farm: Farm, job: str) -> int:
+    """Count the job's running references: the step that never ends."""
     ((count,),) = farm.sql(
-        "SELECT count(*) FROM step s JOIN job_step j ON j.step_id = s.id WHERE j.job_id = :job AND s.phase = 'running'",
+        "SELECT count(*) FROM step s JOIN job_step j ON j.step_id = s.id"
+        " WHERE j.job_id = :job AND s.phase = 'running' AND s.stage = 'reference-onnx'",
         job=job,
     )
     return int(count)
@@ -41,7 +43,7 @@ def running_steps(farm: Farm, job: str) -> int:
 
 def test_cancelling_leaves_no_process_within_two_seconds(farm: Farm) -> None:
     job = farm.client.submit(farm.models / "endless.onnx", targets=["auto"], runtimes=["onnxruntime"])
-    until(lambda: running_steps(farm, job.id) and running_children(farm), 60, "the start of the endless step")
+    until(lambda: reference_runs(farm, job.id) and running_children(farm), 60, "the start of the endless step")
 
     cancelled = farm.command("cancel", job.id)
     took_s = until(lambda: not running_children(farm), 2.0, "the end of the step's processes")
@@ -55,13 +57,15 @@ def test_cancelling_leaves_no_process_within_two_seconds(farm: Farm) -> None:
 def test_a_step_that_another_job_wants_goes_on(farm: Farm) -> None:
     model = farm.models / "endless.onnx"
     first = farm.client.submit(model, targets=["auto"], runtimes=["onnxruntime"])
-    until(lambda: running_steps(farm, first.id), 60, "the first job's start")
+    until(lambda: reference_runs(farm, first.id), 60, "the first job's start")
     second = farm.client.submit(model, targets=["auto"], runtimes=["onnxruntime"])
-    until(lambda: running_steps(farm, second.id), 60, "the second job's share")
+    try:
+        until(lambda: reference_runs(farm, second.id), 60, "the second job's share")
 
-    first.cancel()
-    time.sleep(2.5)
+        first.cancel()
+        time.sleep(2.5)
 
-    assert running_steps(farm, second.id)
-    second.cancel()
+        assert reference_runs(farm, second.id)
+    finally:
+        second.cancel()
     until(lambda: not running_children(farm), 2.0, "the end of the step's processes")

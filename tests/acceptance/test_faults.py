@@ -19,6 +19,7 @@ from redis import Redis
 
 from farm.client import Job
 from tests.acceptance.conftest import Farm
+from workers.sandbox.processes import descendants
 
 SEED = 20261124
 STATES = ("waiting", "ready", "published", "running", "succeeded")
@@ -52,15 +53,14 @@ def strike(farm: Farm, part: str) -> Callable[[], None]:
 
 def zygotes(farm: Farm) -> list[int]:
     """Find the zygotes of the farm's own worker."""
-    worker, found = farm.stack.pid("worker"), []
-    for process in Path("/proc").iterdir():
+    found = []
+    for process in descendants(farm.stack.pid("worker")):
         try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
+            words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        except OSError:
             continue
-        if b"workers.sandbox.zygote" in words and parent == worker:
-            found.append(int(process.name))
+        if b"workers.sandbox.zygote" in words:
+            found.append(process)
     return found
 
 
@@ -119,8 +119,17 @@ def check_bucket(farm: Farm, jobs: list[str]) -> int:
 
 
 def left_over(farm: Farm) -> list[str]:
-    """List work folders of attempts that have ended."""
-    return [path.name for path in (farm.stack.folder.root / "work").glob("attempt-*")]
+    """List work folders of attempts that have ended, and processes in the worker's folder that are not its own."""
+    work = farm.stack.folder.root / "work"
+    own, orphans = descendants(farm.stack.pid("worker")), []
+    for process in Path("/proc").iterdir():
+        try:
+            inside = (process / "cwd").readlink().is_relative_to(work)
+        except (OSError, ValueError):
+            continue
+        if process.name.isdecimal() and inside and int(process.name) not in own:
+            orphans.append(f"process {process.name}")
+    return [path.name for path in work.glob("attempt-*")] + orphans
 
 
 @pytest.mark.timeout(600)

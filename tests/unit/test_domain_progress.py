@@ -111,7 +111,19 @@ def test_only_steps_whose_needs_are_there_are_dispatched() -> None:
 
     assert {step.stage for step in run.ready} == {"onnx-to-tflite", "reference-onnx"}
     run.succeed(next(step for step in run.ready if step.stage == "onnx-to-tflite"))
-    assert {step.stage for step in run.ready} == {"reference-onnx", "measure-lite"}
+    assert {step.stage for step in run.ready} == {"reference-onnx"}
+
+
+def test_nothing_is_measured_before_it_was_compared() -> None:
+    run = Run(planned(runtimes=("ort",), recipes=("float32",)))
+
+    seen: list[set[str]] = []
+    while run.ready:
+        seen.append({step.kind for step in run.ready})
+        for step in list(run.ready):
+            run.succeed(step)
+
+    assert seen == [{"reference"}, {"compare"}, {"evaluate", "measure"}]
 
 
 @pytest.mark.parametrize("kind", FAILURES)
@@ -191,7 +203,7 @@ def test_a_float_result_that_could_not_be_measured_does_not_take_its_int8_kin_al
 def test_a_step_that_ended_for_another_jobs_sake_does_not_hang_this_one(phase: StepPhase) -> None:
     run = Run(planned(runtimes=("ort",), recipes=("float32",)))
 
-    run.fail(next(step for step in run.ready if step.stage == "measure-ort"), None, phase)
+    run.fail(next(step for step in run.ready if step.stage == "reference-onnx"), None, phase)
 
     (body,) = run.bodies.values()
     assert (body["failure_type"], body["who_must_act"]) == ("farm-bug", "us")
