@@ -16,8 +16,10 @@ DEFAULT_MIN_RUNTIME_VERSION = 14
 SRAM_BYTES = 8_388_608
 """On-chip memory for executable, activations and parameters, about 8 MB. Source: Coral documentation, Edge TPU
 Compiler, "Parameter data caching"."""
-LARGEST_CACHE_BYTES = int(7.5 * 1024 * 1024)
-"""What is left for parameters beside small activations: the compiler prints 6.9 to 8.0 MiB used and remaining."""
+LARGEST_CACHE_BYTES = int(7.9 * 1024 * 1024)
+SMALLEST_CACHE_BYTES = int(1.74 * 1024 * 1024)
+"""What is left for parameters, as the compiler prints it (used and remaining): 6.9 to 8.0 MiB beside small activations,
+1.74 MiB beside the largest seen (1920 x 1058 x 3). Source: logs in issues of google-coral/edgetpu."""
 
 MAX_SOFTMAX_ELEMENTS = 16_000
 """Source: Coral documentation, supported operations, Softmax."""
@@ -34,6 +36,9 @@ FIRST_UNKNOWN_BUILTIN = 150
 REFUSED_VERSIONS = {"CONV_2D": 6, "TRANSPOSE_CONV": 4, "QUANTIZE": 3, "EXP": 2}
 """First version of an operator with which the compiler does not read the model at all. Source:
 google-coral/edgetpu#631 #845 #879, libedgetpu#71."""
+
+DYNAMIC_RESULTS = frozenset(("UNIQUE", "WHERE"))
+"""Operators whose results have no size before they run. Source: TensorFlow Lite, their kernels' Prepare."""
 
 KNOWN_CUSTOM = frozenset(("TFLite_Detection_PostProcess", "PosenetDecoderOp"))
 """Custom operators that the compiler's interpreter prepares; with any other it fails on the whole model."""

@@ -2,7 +2,8 @@
 
 The compiler's layout is not documented. The figures here are read off files that it made: a fully-connected layer of
 N x N takes N * N + 8 * N bytes; output channels are padded to 16, the channels of a depthwise layer to 64; a
-convolution takes about 36 bytes more for each output channel.
+convolution takes about 36 bytes more for each output channel. A layer is cached as a whole, in file order, while there
+is room: logs show memory left beside streamed parameters.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from workers.edgetpu.limits import LARGEST_CACHE_BYTES, SRAM_BYTES
+from workers.edgetpu.limits import LARGEST_CACHE_BYTES, SMALLEST_CACHE_BYTES, SRAM_BYTES
 from workers.edgetpu.model import Model, Operator
 
 _OUTPUT_MULTIPLE, _DEPTHWISE_MULTIPLE = 16, 64
@@ -29,10 +30,14 @@ class Memory:
 
 def predict_memory(model: Model, mapped: Sequence[Operator]) -> Memory:
     """Predict the memory that the mapped operators' parameters take."""
-    needed = sum(_parameter_bytes(model, operator) for operator in mapped)
-    capacity = _cache_bytes(model, mapped)
-    cached = min(needed, capacity)
-    return Memory(cached, capacity - cached, needed - cached)
+    remaining, cached, streamed = _cache_bytes(model, mapped), 0, 0
+    for operator in mapped:
+        needed = _parameter_bytes(model, operator)
+        if needed <= remaining:
+            cached, remaining = cached + needed, remaining - needed
+        else:
+            streamed += needed
+    return Memory(cached, remaining, streamed)
 
 
 def _parameter_bytes(model: Model, operator: Operator) -> int:
@@ -59,6 +64,6 @@ def _padded(size: int, multiple: int) -> int:
 
 
 def _cache_bytes(model: Model, mapped: Iterable[Operator]) -> int:
-    """Return what large activations leave for parameters."""
+    """Return what the largest activation leaves for parameters; one that does not fit is processed in pieces."""
     largest = max((each.elements for operator in mapped for each in model.outputs_of(operator)), default=0)
-    return max(0, min(LARGEST_CACHE_BYTES, SRAM_BYTES - largest))
+    return max(SMALLEST_CACHE_BYTES, min(LARGEST_CACHE_BYTES, SRAM_BYTES - largest))

@@ -14,6 +14,7 @@ from workers.edgetpu.compiled import EDGE_TPU_OPERATOR
 from workers.edgetpu.flatbuffer import Bytes
 from workers.edgetpu.limits import (
     DEFAULT_MIN_RUNTIME_VERSION,
+    DYNAMIC_RESULTS,
     FIRST_UNKNOWN_BUILTIN,
     KNOWN_CUSTOM,
     REFUSED_VERSIONS,
@@ -118,6 +119,8 @@ def _operator_refusal(model: Model, operator: Operator) -> str | None:
 
 def _dynamic(model: Model, operator: Operator) -> str | None:
     """Return what makes the operator's results have no size before it runs."""
+    if operator.type in DYNAMIC_RESULTS:
+        return "the results"
     for tensor in (*model.inputs_of(operator), *model.outputs_of(operator)):
         if tensor.has_open_axes:
             return f"tensor {tensor.name} with shape {list(tensor.signature or tensor.shape)}"

@@ -178,7 +178,7 @@ def _not_over_batch(position: int) -> Rule:
 def _depth_multiple(model: Model, operator: Operator) -> str | None:
     axes, rank = _axes(model, operator)
     operand = model.operand(operator, 0)
-    if operand is None or rank - 1 not in axes or operand.shape[-1] % MEAN_DEPTH_MULTIPLE == 0:
+    if operand is None or not operand.shape or rank - 1 not in axes or operand.shape[-1] % MEAN_DEPTH_MULTIPLE == 0:
         return None
     return f"a mean over a depth of {operand.shape[-1]}, not a multiple of {MEAN_DEPTH_MULTIPLE}"
 

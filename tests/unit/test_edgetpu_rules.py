@@ -1,0 +1,219 @@
+"""The documented limits of the Edge TPU compiler, one operator at a time, and how they split a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.edgetpu_models import FLOAT32, INT8, INT32, UINT8, Op, Tensor, bias, index, tflite, weights
+from workers.edgetpu.limits import SMALLEST_CACHE_BYTES, Status
+from workers.edgetpu.model import DataType
+from workers.edgetpu.predict import Prediction, predict
+
+IMAGE = Tensor((1, 8, 8, 4))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operator between a quantized input (tensor 0) and output (the last tensor)."""
+
+    name: str
+    operator: Op
+    tensors: tuple[Tensor, ...]
+    status: Status | None
+
+
+def case(name: str, kind: str, *tensors: Tensor, status: Status | None = None, **options: tuple[str, int]) -> Case:
+    last = len(tensors) - 1
+    slots = {int(slot.removeprefix("slot")): value for slot, value in options.items()}
+    return Case(name, Op(kind, tuple(range(last)), (last,), options=slots), tensors, status)
+
+
+LIMITATION, RANK, TYPE, UNSUPPORTED = Status.LIMITATION, Status.RANK, Status.DATA_TYPE, Status.UNSUPPORTED
+KERNEL, BIAS, OUT = weights(4, 3, 3, 4), bias(4), Tensor((1, 8, 8, 4))
+FLAT = Tensor((1, 16))
+CASES = (
+    case("convolution", "CONV_2D", IMAGE, KERNEL, BIAS, OUT),
+    case("equal dilation", "CONV_2D", IMAGE, KERNEL, BIAS, OUT, slot4=("i", 2), slot5=("i", 2)),
+    case("unequal dilation", "CONV_2D", IMAGE, KERNEL, BIAS, OUT, slot4=("i", 2), slot5=("i", 1), status=LIMITATION),
+    case("default dilation differs", "CONV_2D", IMAGE, KERNEL, BIAS, OUT, slot4=("i", 3), status=LIMITATION),
+    case("computed weights", "CONV_2D", IMAGE, Tensor((1, 3, 3, 4)), BIAS, OUT, status=LIMITATION),
+    case("float weights", "CONV_2D", IMAGE, Tensor((4, 1, 1, 4), FLOAT32, bytes(64)), BIAS, OUT, status=TYPE),
+    case(
+        "unequal depthwise",
+        "DEPTHWISE_CONV_2D",
+        IMAGE,
+        weights(1, 3, 3, 4),
+        BIAS,
+        OUT,
+        slot5=("i", 2),
+        status=LIMITATION,
+    ),
+    case("uint8", "CONV_2D", Tensor((1, 8, 8, 4), UINT8), KERNEL, BIAS, OUT),
+    case("int16", "ADD", Tensor((1, 4)), Tensor((1, 4), DataType.INT16), Tensor((1, 4)), status=TYPE),
+    case("batch", "CONV_2D", Tensor((2, 8, 8, 4)), KERNEL, BIAS, Tensor((2, 8, 8, 4)), status=RANK),
+    case("five dimensions", "RELU", Tensor((1, 1, 2, 2, 2)), Tensor((1, 1, 2, 2, 2))),
+    case("four large dimensions", "RELU", Tensor((1, 2, 2, 2, 2)), Tensor((1, 2, 2, 2, 2)), status=RANK),
+    case("pool", "AVERAGE_POOL_2D", IMAGE, OUT),
+    case("pool with activation", "AVERAGE_POOL_2D", IMAGE, OUT, slot5=("b", 1), status=LIMITATION),
+    case("max pool with activation", "MAX_POOL_2D", IMAGE, OUT, slot5=("b", 3), status=LIMITATION),
+    case("dense", "FULLY_CONNECTED", FLAT, weights(4, 16), BIAS, Tensor((1, 4))),
+    case(
+        "dense of a batch", "FULLY_CONNECTED", Tensor((3, 16)), weights(4, 16), BIAS, Tensor((3, 4)), status=LIMITATION
+    ),
+    case("shuffled", "FULLY_CONNECTED", FLAT, weights(4, 16), BIAS, Tensor((1, 4)), slot1=("b", 1), status=LIMITATION),
+    case("softmax", "SOFTMAX", FLAT, FLAT),
+    case("softmax of rows", "SOFTMAX", Tensor((1, 3, 4)), Tensor((1, 3, 4)), status=LIMITATION),
+    case("largest softmax", "SOFTMAX", Tensor((1, 16000)), Tensor((1, 16000))),
+    case("too large softmax", "SOFTMAX", Tensor((1, 16001)), Tensor((1, 16001)), status=LIMITATION),
+    case("concatenation", "CONCATENATION", FLAT, FLAT, Tensor((1, 32))),
+    case("zeros joined", "CONCATENATION", FLAT, weights(1, 16), Tensor((1, 32))),
+    case("ones joined", "CONCATENATION", FLAT, Tensor((1, 4), INT8, b"\1" * 4), Tensor((1, 20)), status=LIMITATION),
+    case("two zeros", "CONCATENATION", FLAT, weights(1, 4), weights(1, 4), Tensor((1, 24)), status=LIMITATION),
+    case("mean of height and width", "MEAN", Tensor((1, 4, 4, 6)), index(1, 2), Tensor((1, 6))),
+    case("mean of the batch", "MEAN", IMAGE, index(0), OUT, status=LIMITATION),
+    case("mean of depth 8", "MEAN", Tensor((1, 4, 4, 8)), index(-1), Tensor((1, 4, 4))),
+    case("mean of depth 6", "MEAN", Tensor((1, 4, 4, 6)), index(-1), Tensor((1, 4, 4)), status=LIMITATION),
+    case("sum of the batch", "SUM", IMAGE, index(0), OUT, status=LIMITATION),
+    case("pad", "PAD", IMAGE, index(0, 0, 1, 1, 1, 1, 0, 0), Tensor((1, 10, 10, 4))),
+    case("pad of the batch", "PAD", IMAGE, index(1, 0, 0, 0, 0, 0, 0, 0), OUT, status=LIMITATION),
+    case("pack", "PACK", FLAT, FLAT, Tensor((1, 2, 16)), slot1=("i", 1)),
+    case("pack of a batch", "PACK", IMAGE, Tensor((1, 1, 8, 8, 4)), slot1=("i", 0), status=LIMITATION),
+    case("slope per channel", "PRELU", IMAGE, weights(1, 1, 4), OUT),
+    case("slope per pixel", "PRELU", IMAGE, weights(8, 8, 4), OUT, status=LIMITATION),
+    case("slice", "STRIDED_SLICE", FLAT, index(0, 0), index(1, 8), index(1, 1), Tensor((1, 8))),
+    case("stride", "STRIDED_SLICE", FLAT, index(0, 0), index(1, 8), index(1, 2), Tensor((1, 4)), status=LIMITATION),
+    case(
+        "new axis",
+        "STRIDED_SLICE",
+        *(FLAT, index(0, 0), index(1, 8), index(1, 1), Tensor((1, 8))),
+        slot3=("i", 1),
+        status=LIMITATION,
+    ),
+    case("split", "SPLIT", index(1), FLAT, Tensor((1, 8))),
+    case("up-sampling", "RESIZE_BILINEAR", Tensor((1, 24, 24, 4)), index(48, 48), Tensor((1, 48, 48, 4))),
+    case("no change of size", "RESIZE_BILINEAR", Tensor((1, 300, 300, 4)), index(300, 300), Tensor((1, 300, 300, 4))),
+    case(
+        "one pixel", "RESIZE_BILINEAR", Tensor((1, 1, 1, 4)), index(33, 33), Tensor((1, 33, 33, 4)), status=LIMITATION
+    ),
+    case(
+        "large",
+        "RESIZE_NEAREST_NEIGHBOR",
+        *(Tensor((1, 256, 256, 4)), index(512, 512), Tensor((1, 512, 512, 4))),
+        status=LIMITATION,
+    ),
+    case("requantization", "QUANTIZE", Tensor((1, 4), UINT8), Tensor((1, 4))),
+    case("unlisted", "LEAKY_RELU", FLAT, FLAT, status=UNSUPPORTED),
+    case("unlisted activation", "HARD_SWISH", FLAT, FLAT, status=UNSUPPORTED),
+    case("index result", "ARG_MAX", FLAT, index(1), Tensor((1,), DataType.INT64), status=TYPE),
+    case("detection", "TFLite_Detection_PostProcess", FLAT, Tensor((1, 4), FLOAT32), status=TYPE),
+)
+
+
+@pytest.mark.parametrize("each", CASES, ids=[each.name for each in CASES])
+def test_a_limit_is_told_in_the_compilers_words(each: Case) -> None:
+    (operator,) = predict(tflite(each.tensors, [each.operator])).operators
+    assert operator.mapped is (each.status is None)
+    assert (operator.reason or "").startswith(each.status or "")
+    assert operator.type == each.operator.type
+
+
+def mapped(prediction: Prediction) -> list[int]:
+    return [each.index for each in prediction.operators if each.mapped]
+
+
+def chain(*kinds: str) -> bytes:
+    tensors = [FLAT] * (len(kinds) + 1)
+    return tflite(tensors, [Op(kind, (number,), (number + 1,)) for number, kind in enumerate(kinds)])
+
+
+def test_what_follows_an_unmapped_operator_stays_on_the_cpu() -> None:
+    prediction = predict(chain("RELU", "LEAKY_RELU", "RELU", "RELU"))
+    assert mapped(prediction) == [0]
+    assert [each.reason for each in prediction.operators[2:]] == [Status.ONE_SUBGRAPH] * 2
+
+
+def test_unsupported_operators_at_the_start_do_not_end_the_mapping() -> None:
+    assert mapped(predict(chain("LEAKY_RELU", "ELU", "RELU", "RELU"))) == [2, 3]
+
+
+def test_after_means_in_the_data_not_in_the_list() -> None:
+    operators = [
+        Op("RELU", (0,), (1,)),
+        Op("LEAKY_RELU", (1,), (2,)),
+        Op("RELU", (1,), (3,)),
+        Op("ADD", (2, 3), (4,)),
+    ]
+    assert mapped(predict(tflite([FLAT] * 5, operators))) == [0, 2]
+
+
+def test_float_inputs_and_outputs_leave_only_their_conversion_on_the_cpu() -> None:
+    tensors = [Tensor((1, 16), FLOAT32), FLAT, FLAT, Tensor((1, 16), FLOAT32)]
+    prediction = predict(
+        tflite(tensors, [Op("QUANTIZE", (0,), (1,)), Op("RELU", (1,), (2,)), Op("DEQUANTIZE", (2,), (3,))])
+    )
+    assert mapped(prediction) == [1]
+    assert (prediction.operators[0].reason or "").startswith(Status.LIMITATION)
+    assert (prediction.operators[2].reason or "").startswith(Status.DATA_TYPE)
+
+
+def test_operators_of_a_newer_runtime_need_it() -> None:
+    model = tflite([FLAT, Tensor((16, 1))], [Op("EXPAND_DIMS", (0,), (1,))])
+    assert mapped(predict(model)) == [0]
+    assert mapped(predict(model, min_runtime_version=12)) == []
+
+
+FLOATS = Tensor((1, 4), FLOAT32)
+REFUSED = {
+    "quantize": tflite([FLOATS, FLOATS], [Op("RELU", (0,), (1,))]),
+    "CONV_2D (operator 0) has version 6": tflite([IMAGE, KERNEL, BIAS, OUT], [Op("CONV_2D", (0, 1, 2), (3,), 6)]),
+    "QUANTIZE (operator 0) has version 3": tflite([FLAT, FLAT], [Op("QUANTIZE", (0,), (1,), 3)]),
+    "Encountered unresolved custom op: Atan": tflite([FLAT, FLAT], [Op("Atan", (0,), (1,))]),
+    "already compiled": tflite([FLAT, FLAT], [Op("edgetpu-custom-op", (0,), (1,))]),
+    "GELU (operator 0) has code 150": tflite([FLAT, FLAT], [Op("GELU", (0,), (1,))]),
+    "operand t1, which is computed, of RESHAPE": tflite(
+        [FLAT, Tensor((2,), INT32), FLAT], [Op("RESHAPE", (0, 1), (2,))]
+    ),
+    "shape [1, -1, 8, 4]": tflite([Tensor((1, 1, 8, 4), signature=(1, -1, 8, 4)), OUT], [Op("RELU", (0,), (1,))]),
+    "the results of WHERE": tflite([FLAT, FLAT], [Op("WHERE", (0,), (1,))]),
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_what_the_compiler_would_not_read_is_refused_whole(says: str) -> None:
+    prediction = predict(REFUSED[says])
+    assert says in (prediction.refusal or "")
+    assert [each.reason for each in prediction.operators] == [prediction.refusal] * len(prediction.operators)
+    assert (mapped(prediction), prediction.memory.cached_bytes) == ([], 0)
+
+
+def test_an_open_batch_is_fixed_to_one() -> None:
+    assert mapped(predict(tflite([Tensor((1, 4), signature=(-1, 4)), Tensor((1, 4))], [Op("RELU", (0,), (1,))]))) == [0]
+
+
+def test_a_layer_that_does_not_fit_is_streamed_whole() -> None:
+    size = 3000
+    tensors = [Tensor((1, size)), weights(size, size), bias(size), Tensor((1, size)), bias(4), Tensor((1, 4))]
+    large = Op("FULLY_CONNECTED", (0, 1, 2), (3,))
+    memory = predict(tflite([*tensors, weights(4, size)], [large, Op("FULLY_CONNECTED", (3, 6, 4), (5,))])).memory
+    assert memory.streamed_bytes >= size * size
+    assert 4 * size <= memory.cached_bytes < 5 * 4 * size
+
+
+def test_large_activations_leave_less_room_for_parameters() -> None:
+    small = predict(tflite([IMAGE, OUT], [Op("RELU", (0,), (1,))])).memory
+    huge = predict(tflite([Tensor((1, 2000, 2000, 3))] * 2, [Op("RELU", (0,), (1,))])).memory
+    assert small.remaining_bytes > huge.remaining_bytes == SMALLEST_CACHE_BYTES
+
+
+def test_facts_are_labelled_as_predicted() -> None:
+    facts = predict(chain("RELU", "LEAKY_RELU")).as_facts()
+    assert facts["predicted"] is True
+    assert facts["operators"][1] == {
+        "index": 1,
+        "type": "LEAKY_RELU",
+        "mapped": False,
+        "reason": Status.UNSUPPORTED.value,
+    }
+    assert set(facts["memory"]) == {"cached_bytes", "remaining_bytes", "streamed_bytes"}
