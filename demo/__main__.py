@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import uuid
 from pathlib import Path
 
 from rich.console import Console
@@ -28,11 +29,15 @@ def main() -> int:
     job_file = prepare(DATA / "demo", lambda line: console.print(f"[dim]{line}[/dim]"))
     if code := cli.run(["up", "--detach"]):
         return code
-    code = cli.run(["submit", "--file", str(job_file), "--wait"])
+    run = uuid.uuid4().hex
+    code = cli.run(["submit", "--file", str(job_file), "--label", f"run={run}", "--wait"])
     client = Client(data=DATA)
-    newest = client.job(client.jobs(limit=1)[0].job)
-    report = newest.report()
-    _say_where(newest)
+    submitted = client.jobs(label=f"run={run}")
+    if not submitted:
+        return code or 1
+    job = client.job(submitted[0].job)
+    report = job.report()
+    _say_where(job)
     problems = _problems(report)
     for problem in problems:
         console.print(f"[red]{problem}[/red]")
@@ -46,9 +51,10 @@ def _problems(report: Report) -> list[str]:
     missing = [f"{len(results)} results instead of {EXPECTED}."] if len(results) < EXPECTED else []
     failed = [f"{_name(r)} failed: {r.message}" for r in results if r.verdict == "failed"]
     inexact = [
-        f"{_name(r)} has an SQNR of {r.numerics.sqnr_db} dB; float32 needs {RECIPES[BASELINE].degraded_below_db:g} dB."
+        f"{_name(r)} is degraded: SQNR {r.numerics.sqnr_db if r.numerics else None} dB (float32 needs "
+        f"{RECIPES[BASELINE].degraded_below_db:g}), accuracy {r.accuracy.value if r.accuracy else 'not scored'}."
         for r in results
-        if r.recipe == BASELINE and r.numerics is not None and "degraded" in (r.verdicts or ())
+        if r.recipe == BASELINE and "degraded" in (r.verdicts or ())
     ]
     return missing + failed + inexact
 

@@ -1,4 +1,4 @@
-"""Fetch and make the demo's models and their data; what is there already is kept."""
+"""Fetch and make the demo's models and their data; what is there already is kept, and is there as a whole."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def prepare(folder: Path, say: Say) -> Path:
         "basic-pitch": lambda: _from_wheel(
             folder, "basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp", "basic-pitch"
         ),
-        "text-calibration.npz": lambda: np.savez(folder / "text-calibration.npz", x=photographs(32)),
-        "pitch-calibration.npz": lambda: np.savez(folder / "pitch-calibration.npz", input_2=tones(48)),
+        "text-calibration.npz": lambda: _save(folder / "text-calibration.npz", x=photographs(32)),
+        "pitch-calibration.npz": lambda: _save(folder / "pitch-calibration.npz", input_2=tones(48)),
         "digits.pt2": lambda: _train_digits(folder),
     }
     for name, make in made.items():
@@ -98,7 +98,16 @@ def _from_wheel(folder: Path, requirement: str, member: str, name: str) -> None:
         (unpacked / member).rename(folder / name)
 
 
+def _save(path: Path, **arrays: NDArray[np.float32]) -> None:
+    partial = path.with_name(f"partial-{path.name}")
+    np.savez(partial, allow_pickle=False, **arrays)
+    partial.rename(path)
+
+
 def _train_digits(folder: Path) -> None:
     environments = Path(os.environ.get("FARM_ENVIRONMENTS_DIR", Path(sys.prefix).parent / ".envs"))
     python = environments.resolve() / "builder" / "bin" / "python"
-    subprocess.run([python, Path(__file__).with_name("digits.py").resolve(), folder.resolve()], check=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        subprocess.run([python, Path(__file__).with_name("digits.py").resolve(), scratch], check=True)
+        for made in sorted(Path(scratch).iterdir()):
+            made.rename(folder / made.name)

@@ -20,9 +20,20 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         job=job_id,
         targets=tuple(dict.fromkeys(request.targets)),
         runtimes=tuple(dict.fromkeys(request.runtimes)) if request.runtimes else None,
-        recipes=tuple(dict.fromkeys(request.recipes or [BASELINE])),
+        recipes=tuple(dict.fromkeys(r for r in request.recipes or [BASELINE] if r != "auto")),
         max_runtime_seconds=request.max_runtime_seconds,
+        unanswered=_unanswered(request),
     )
+
+
+def _unanswered(request: JobRequest) -> tuple[str, ...]:
+    asked = {
+        "--constraint": request.constraints,
+        "--objective": request.objective,
+        "--recipe auto": request.recipes and "auto" in request.recipes,
+        "preprocessing": any(model.preprocessing for model in request.models),
+    }
+    return tuple(name for name, value in asked.items() if value)
 
 
 def inspections(model: ModelRequest, world: World) -> list[PlannedStep]:

@@ -44,7 +44,7 @@ Models = Annotated[
 ]
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Profile, or auto: this machine's host.")]
 Runtimes = Annotated[list[str] | None, typer.Option("--runtime", "-r", help="All of the profile's by default.")]
-Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default; auto with constraints.")]
+Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME:DTYPE[D,D,…]", help="Where the file leaves name, dtype or axis open."),
@@ -52,7 +52,10 @@ Inputs = Annotated[
 Calibration = Annotated[Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name.")]
 Evaluation = Annotated[Path | None, typer.Option(metavar="F.npz", help="Evaluation arrays, with labels.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label of the job.")]
-Constraints = Annotated[list[str] | None, typer.Option("--constraint", help='For example "p90 <= 20ms".')]
+Constraints = Annotated[
+    list[str] | None,
+    typer.Option("--constraint", help='For example "p90 <= 20ms"; refused until this farm answers constraints.'),
+]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 
 

@@ -25,13 +25,17 @@ LABEL_FREE_METRICS = ("agreement",)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a job asks for; `runtimes` None means every runtime of each target."""
+    """What a job asks for; `runtimes` None means every runtime of each target.
+
+    `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
+    """
 
     job: str
     targets: tuple[str, ...]
     runtimes: tuple[str, ...] | None
     recipes: tuple[str, ...]
     max_runtime_seconds: float | None = None
+    unanswered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,13 @@ class World:
 
 def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     """Find what is wrong with the request itself, before any file is read."""
-    errors: list[FarmError] = []
+    errors: list[FarmError] = [
+        Incompatible(
+            f"This farm does not answer {name} yet: it runs the recipes that are named, and reports all of them.",
+            remedy=f"Leave {name} out, name the recipes, and choose from the report.",
+        )
+        for name in wanted.unanswered
+    ]
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
