@@ -29,6 +29,8 @@ Operation log: retina_edgetpu.log
 
 Model successfully compiled but not all operations are supported by the Edge TPU. A percentage of the model will
 instead run on the CPU, which is slower.
+Number of operations that will run on Edge TPU: 83
+Number of operations that will run on CPU: 4
 
 Operator                       Count      Status
 
@@ -55,6 +57,7 @@ def test_every_line_of_a_success_is_read() -> None:
     assert (model.cached_bytes, model.streamed_bytes) == (round(3.86 * 1024**2), 0)
     assert model.remaining_bytes == round(3.83 * 1024**2)
     assert (model.edge_tpu_subgraphs, model.total_operators) == (1, 134)
+    assert (model.edge_tpu_operators, model.cpu_operators) == (83, 4)
     assert report.operators[0] == OperatorRow("CONV_2D", 83, Status.MAPPED)
     assert report.operators[-1] == OperatorRow("PosenetDecoderOp", 1, Status.DATA_TYPE)
     assert (report.mapped_count, report.cpu_count) == (83, 4)

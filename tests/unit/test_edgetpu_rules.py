@@ -165,8 +165,11 @@ def test_operators_of_a_newer_runtime_need_it() -> None:
 
 
 FLOATS = Tensor((1, 4), FLOAT32)
+BYTES = Tensor((1, 4), UINT8)
 REFUSED = {
     "quantize": tflite([FLOATS, FLOATS], [Op("RELU", (0,), (1,))]),
+    "quantize it to full-integer": tflite([BYTES, FLOATS, FLOATS], [Op("CAST", (0,), (1,)), Op("RELU", (1,), (2,))]),
+    "not quantized": tflite([FLOATS, weights(4, 4), bias(4), FLOATS], [Op("FULLY_CONNECTED", (0, 1, 2), (3,))]),
     "CONV_2D (operator 0) has version 6": tflite([IMAGE, KERNEL, BIAS, OUT], [Op("CONV_2D", (0, 1, 2), (3,), 6)]),
     "QUANTIZE (operator 0) has version 3": tflite([FLAT, FLAT], [Op("QUANTIZE", (0,), (1,), 3)]),
     "Encountered unresolved custom op: Atan": tflite([FLAT, FLAT], [Op("Atan", (0,), (1,))]),

@@ -52,6 +52,8 @@ class ModelReport:
     streamed_bytes: int | None
     edge_tpu_subgraphs: int | None
     total_operators: int | None
+    edge_tpu_operators: int | None
+    cpu_operators: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,10 @@ def _models(text: str) -> Iterator[ModelReport]:
             cached_bytes=_bytes("On-chip memory used for caching model parameters", part),
             remaining_bytes=_bytes("On-chip memory (?:remaining|available) for caching model parameters", part),
             streamed_bytes=_bytes("Off-chip memory used for streaming uncached model parameters", part),
-            edge_tpu_subgraphs=_count(re.compile(r"^Number of Edge TPU subgraphs: (\d+)", re.MULTILINE), part),
-            total_operators=_count(re.compile(r"^Total number of operations: (\d+)", re.MULTILINE), part),
+            edge_tpu_subgraphs=_labelled("Number of Edge TPU subgraphs", part),
+            total_operators=_labelled("Total number of operations", part),
+            edge_tpu_operators=_labelled("Number of operations that will run on Edge TPU", part),
+            cpu_operators=_labelled("Number of operations that will run on CPU", part),
         )
 
 
@@ -142,6 +146,10 @@ def _first(pattern: re.Pattern[str], text: str) -> str | None:
 def _count(pattern: re.Pattern[str], text: str) -> int | None:
     found = _first(pattern, text)
     return None if found is None else int(found)
+
+
+def _labelled(label: str, text: str) -> int | None:
+    return _count(re.compile(rf"^{label}: (\d+)", re.MULTILINE), text)
 
 
 def _bytes(label: str, text: str) -> int | None:

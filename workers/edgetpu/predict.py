@@ -25,6 +25,8 @@ from workers.edgetpu.model import DataType, Model, Operator, Tensor, read_model
 from workers.edgetpu.partition import first_part
 from workers.edgetpu.rules import INDEX_OPERANDS, QUANTIZED, refusal
 
+CONVERSIONS = ("CAST", "DEQUANTIZE", "QUANTIZE")
+
 
 @dataclass(frozen=True, slots=True)
 class MappedOperator:
@@ -91,15 +93,20 @@ def _reason(mapped: bool, alone: object) -> str | None:
 
 def model_refusal(model: Model) -> str | None:
     """Return why the compiler refuses the model as a whole, naming the operator, else None."""
-    if not any(tensor.data_type in QUANTIZED for tensor in _computed(model)):
+    if not _is_quantized(model):
         return "Model not quantized: quantize it to full-integer int8 first"
     return next(filter(None, (_operator_refusal(model, each) for each in model.operators)), None)
 
 
-def _computed(model: Model) -> Iterator[Tensor]:
-    for operator in model.operators:
-        yield from (each for each in model.outputs_of(operator))
-        yield from (each for each in model.inputs_of(operator) if not each.is_constant)
+def _is_quantized(model: Model) -> bool:
+    """Whether an operator works on 8-bit values; one that only converts types does not count beside others."""
+    working = [each for each in model.operators if each.type not in CONVERSIONS] or model.operators
+    return any(tensor.data_type in QUANTIZED for operator in working for tensor in _computed(model, operator))
+
+
+def _computed(model: Model, operator: Operator) -> Iterator[Tensor]:
+    yield from model.outputs_of(operator)
+    yield from (each for each in model.inputs_of(operator) if not each.is_constant)
 
 
 def _operator_refusal(model: Model, operator: Operator) -> str | None:
