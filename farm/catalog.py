@@ -9,8 +9,8 @@ from farm.domain.artifact import Artifact
 from farm.domain.catalogue import Catalogue, LiveHost, Target
 from farm.domain.errors import UnknownFormat
 from farm.domain.facts import Format
-from farm.domain.planner import World
 from farm.domain.stage import Kind, StageSpec
+from farm.domain.wanted import World
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import Profile
 from workers import environments

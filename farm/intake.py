@@ -7,10 +7,11 @@ from typing import Any
 
 from farm import catalog
 from farm.domain.artifact import Artifact
+from farm.domain.binding import inspect_step
 from farm.domain.errors import Failure
 from farm.domain.plan import Input, PlannedStep
-from farm.domain.planner import Wanted, World, inspect_step
 from farm.domain.recipe import BASELINE
+from farm.domain.wanted import Wanted, World
 from farm.wire.base import FileEntry
 from farm.wire.jobs import JobRequest, ModelRequest
 

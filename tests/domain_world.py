@@ -11,8 +11,9 @@ from farm.domain.catalogue import Catalogue, LiveHost, Target
 from farm.domain.codec import digest
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.plan import Plan
-from farm.domain.planner import Submitted, Wanted, World, make_plan
+from farm.domain.planner import make_plan
 from farm.domain.stage import ON_TARGET, Kind, Options, StageInput, StageOutput, StageSpec, Verdict, always
+from farm.domain.wanted import Submitted, Wanted, World
 
 IMAGE = TensorSpec("image", "float32", ("N", 3, 32, 32))
 SCORES = TensorSpec("scores", "float32", ("N", 10))

@@ -13,8 +13,8 @@ from farm import catalog
 from farm.api.context import Parts, User
 from farm.api.notices import wait_for
 from farm.api.uploads import proven
+from farm.domain.binding import inspect_step
 from farm.domain.plan import Input
-from farm.domain.planner import inspect_step
 from farm.ledger import models
 from farm.ledger.events import step_topic
 from farm.ledger.hosts import live_hosts

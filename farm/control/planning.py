@@ -12,8 +12,9 @@ from farm.domain.errors import BadRequest, FarmError
 from farm.domain.facts import ModelFacts
 from farm.domain.inputs import parse_input
 from farm.domain.plan import Plan
-from farm.domain.planner import Submitted, make_plan
+from farm.domain.planner import make_plan
 from farm.domain.progress import ENDED, StepPhase, StepState
+from farm.domain.wanted import Submitted
 from farm.intake import data_artifact, model_names, reason_of, wanted_of
 from farm.ledger import hosts, jobs, steps
 from farm.ledger.tables import Job, Result

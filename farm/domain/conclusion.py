@@ -82,12 +82,13 @@ def _succeeded(
         "verdicts": [verdict.value for verdict in holding],
         "artifact": {
             "files": [{"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in artifact.files],
+            "format": branch.format.value if branch.format else "",
             "size_bytes": artifact.size_bytes,
             "inputs": contract.get("inputs", []),
             "outputs": contract.get("outputs", []),
             "contract_changes": list(dict.fromkeys((*result.changes, *contract.get("contract_changes", ())))),
         },
-        "numerics": compared["numerics"],
+        "numerics": {**compared["numerics"], "compared_on": branch.compared_on},
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {

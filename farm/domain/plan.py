@@ -72,7 +72,8 @@ class PlannedStep:
 class Branch:
     """One route of a result: its steps in order, and which of them say what.
 
-    `artifact` is where the result's file comes from: the last transform, or the source itself.
+    `artifact` is where the result's file comes from: the last transform, or the source itself. `compared_on` says which
+    samples its numerics are of: "evaluation", "calibration" (which flatters what was calibrated on them) or "seeded".
     """
 
     route: tuple[str, ...]
@@ -82,6 +83,8 @@ class Branch:
     compare: str
     measure: str
     evaluate: str | None = None
+    format: Format | None = None
+    compared_on: str = "seeded"
 
 
 @dataclass(frozen=True, slots=True)

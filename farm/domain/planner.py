@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from farm.domain.artifact import Artifact
-from farm.domain.catalogue import Catalogue, LiveHost, Target, near_misses
-from farm.domain.codec import encode
+from farm.domain.binding import bind
+from farm.domain.catalogue import Target, near_misses
 from farm.domain.errors import EnvironmentMissing, Failure, FarmError, Incompatible, NoLiveHost, UnknownName
-from farm.domain.facts import ModelFacts, TensorSpec
+from farm.domain.facts import Format, TensorSpec
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
-from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep, step_key
+from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import Route, find_routes
-from farm.domain.stage import ON_TARGET, Kind, StageSpec
+from farm.domain.stage import Kind, StageSpec
+from farm.domain.wanted import Reason, Submitted, Wanted, World
 
 DEFAULT_METRIC = "top1"
 LABEL_FREE_METRICS = ("agreement",)
 """Metrics that hold an artifact against the source's outputs instead of labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a job asks for; `runtimes` None means every runtime of each target.
-
-    `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
-    """
-
-    job: str
-    targets: tuple[str, ...]
-    runtimes: tuple[str, ...] | None
-    recipes: tuple[str, ...]
-    max_runtime_seconds: float | None = None
-    unanswered: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """One model of the job after inspection; `facts` is None when inspection failed and `failures` says why.
-
-    `calibration_arrays` and `evaluation_arrays` are what inspection found in the data files: {name: {dtype, shape}}.
-    """
-
-    name: str
-    artifact: Artifact
-    facts: ModelFacts | None
-    inspect: str | None = None
-    failures: tuple[Failure, ...] = ()
-    given: tuple[TensorSpec, ...] = ()
-    calibration: Artifact | None = None
-    calibration_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    evaluation: Artifact | None = None
-    evaluation_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    metric: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason of a refusal, and the model it concerns (None: the request itself)."""
-
-    failure: Failure
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What can be done here and now."""
-
-    catalogue: Catalogue
-    targets: Mapping[str, Target]
-    hosts: tuple[LiveHost, ...]
 
 
 def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
@@ -113,67 +61,6 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
         return refused
     used = {key for result in builder.results for branch in result.branches for key in branch.steps}
     return Plan({key: step for key, step in builder.steps.items() if key in used}, tuple(builder.results))
-
-
-def inspect_step(given: Input, spec: StageSpec, world: World) -> PlannedStep:
-    """Bind an inspection; it belongs to the file, so nothing of the job is in its key.
-
-    Raises:
-        EnvironmentMissing: no live build host has its environment.
-    """
-    return bind(spec, (given,), spec.options(), world=world, target=None, title=spec.name, wanted=None)
-
-
-def bind(
-    spec: StageSpec,
-    inputs: tuple[Input, ...],
-    options: Any,
-    *,
-    world: World,
-    target: Target | None,
-    title: str,
-    wanted: Wanted | None,
-) -> PlannedStep:
-    """Make a step of a stage: its key, its queue, its limits.
-
-    Raises:
-        EnvironmentMissing: no live host that may run it has its environment at this farm's version.
-    """
-    catalogue, measured = world.catalogue, spec.kind is Kind.MEASURE
-    queue = catalogue.queue_for(spec, target, world.hosts)
-    if queue is None:
-        raise _environment_missing(spec, target)
-    profile = {name: target.read(name) for name in spec.reads} if target else {}
-    encoded = encode(options)
-    pins = catalogue.pins.get(spec.environment, {})
-    shared = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
-    own = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=wanted.job if wanted else None)
-    limit_s = wanted.max_runtime_seconds if wanted else None
-    return PlannedStep(
-        key=own if measured else shared,
-        stage=spec.name,
-        version=spec.version,
-        kind=spec.kind.value,
-        environment=spec.environment,
-        environment_digest=catalogue.locks.get(spec.environment, ""),
-        options=encoded,
-        profile=profile,
-        inputs=inputs,
-        queue=queue,
-        title=title,
-        max_runtime_seconds=min(spec.timeout_s, limit_s or spec.timeout_s),
-        memory_bytes=spec.memory_bytes,
-        target=target.name if target and spec.kind in ON_TARGET else None,
-        reuse_key=shared if measured else None,
-    )
-
-
-def _environment_missing(spec: StageSpec, target: Target | None) -> EnvironmentMissing:
-    where = f"host of {target.name}" if target and spec.kind in ON_TARGET else "build host"
-    return EnvironmentMissing(
-        f"Stage {spec.name} needs environment {spec.environment}; no live {where} has it at this farm's version.",
-        remedy=f"Run `python -m workers.environments install {spec.environment}` there, then restart its worker.",
-    )
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -382,7 +269,25 @@ class _Context:
         for key in (measure, *((evaluate,) if evaluate else ())):
             self.builder.run_after(key, compare)
         ordered = (*steps, samples, compare, *evaluation, measure)
-        return Branch(route.names, route.float_names, tuple(dict.fromkeys(ordered)), at, compare, measure, evaluate)
+        return Branch(
+            route.names,
+            route.float_names,
+            tuple(dict.fromkeys(ordered)),
+            at,
+            compare,
+            measure,
+            evaluate,
+            format=route.stages[-1].target if route.stages else self.source_format,
+            compared_on="evaluation"
+            if self.model.evaluation
+            else "calibration"
+            if self.model.calibration
+            else "seeded",
+        )
+
+    @property
+    def source_format(self) -> Format | None:
+        return self.model.facts.format if self.model.facts else None
 
     def _reference(self, data: Artifact | None, count: int, target: Target, recipe: str) -> str:
         facts = self.model.facts

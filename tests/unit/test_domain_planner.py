@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm.domain.binding import inspect_step
 from farm.domain.errors import Actor, CorruptModel, EnvironmentMissing
 from farm.domain.facts import Format
 from farm.domain.plan import Input, Plan, PlannedResult, PlannedStep
-from farm.domain.planner import World, inspect_step, make_plan, request_reasons
+from farm.domain.planner import make_plan, request_reasons
 from farm.domain.stage import Kind
+from farm.domain.wanted import World
 from tests.domain_world import (
     CALIBRATION,
     CATALOGUE,

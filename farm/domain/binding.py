@@ -1,0 +1,73 @@
+"""Bind a stage to inputs and options: a step with its key, its queue and its limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from farm.domain.catalogue import Target
+from farm.domain.codec import encode
+from farm.domain.errors import EnvironmentMissing
+from farm.domain.plan import Input, PlannedStep, step_key
+from farm.domain.stage import ON_TARGET, Kind, StageSpec
+from farm.domain.wanted import Wanted, World
+
+
+def inspect_step(given: Input, spec: StageSpec, world: World) -> PlannedStep:
+    """Bind an inspection; it belongs to the file, so nothing of the job is in its key.
+
+    Raises:
+        EnvironmentMissing: no live build host has its environment.
+    """
+    return bind(spec, (given,), spec.options(), world=world, target=None, title=spec.name, wanted=None)
+
+
+def bind(
+    spec: StageSpec,
+    inputs: tuple[Input, ...],
+    options: Any,
+    *,
+    world: World,
+    target: Target | None,
+    title: str,
+    wanted: Wanted | None,
+) -> PlannedStep:
+    """Make a step of a stage: its key, its queue, its limits.
+
+    Raises:
+        EnvironmentMissing: no live host that may run it has its environment at this farm's version.
+    """
+    catalogue, measured = world.catalogue, spec.kind is Kind.MEASURE
+    queue = catalogue.queue_for(spec, target, world.hosts)
+    if queue is None:
+        raise _environment_missing(spec, target)
+    profile = {name: target.read(name) for name in spec.reads} if target else {}
+    encoded = encode(options)
+    pins = catalogue.pins.get(spec.environment, {})
+    shared = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
+    own = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=wanted.job if wanted else None)
+    limit_s = wanted.max_runtime_seconds if wanted else None
+    return PlannedStep(
+        key=own if measured else shared,
+        stage=spec.name,
+        version=spec.version,
+        kind=spec.kind.value,
+        environment=spec.environment,
+        environment_digest=catalogue.locks.get(spec.environment, ""),
+        options=encoded,
+        profile=profile,
+        inputs=inputs,
+        queue=queue,
+        title=title,
+        max_runtime_seconds=min(spec.timeout_s, limit_s or spec.timeout_s),
+        memory_bytes=spec.memory_bytes,
+        target=target.name if target and spec.kind in ON_TARGET else None,
+        reuse_key=shared if measured else None,
+    )
+
+
+def _environment_missing(spec: StageSpec, target: Target | None) -> EnvironmentMissing:
+    where = f"host of {target.name}" if target and spec.kind in ON_TARGET else "build host"
+    return EnvironmentMissing(
+        f"Stage {spec.name} needs environment {spec.environment}; no live {where} has it at this farm's version.",
+        remedy=f"Run `python -m workers.environments install {spec.environment}` there, then restart its worker.",
+    )

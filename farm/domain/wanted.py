@@ -1,0 +1,65 @@
+"""What the planner is given: what a job wants, what was submitted, what can be done here and now."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.domain.artifact import Artifact
+from farm.domain.catalogue import Catalogue, LiveHost, Target
+from farm.domain.errors import Failure
+from farm.domain.facts import ModelFacts, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job asks for; `runtimes` None means every runtime of each target.
+
+    `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
+    """
+
+    job: str
+    targets: tuple[str, ...]
+    runtimes: tuple[str, ...] | None
+    recipes: tuple[str, ...]
+    max_runtime_seconds: float | None = None
+    unanswered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """One model of the job after inspection; `facts` is None when inspection failed and `failures` says why.
+
+    `calibration_arrays` and `evaluation_arrays` are what inspection found in the data files: {name: {dtype, shape}}.
+    """
+
+    name: str
+    artifact: Artifact
+    facts: ModelFacts | None
+    inspect: str | None = None
+    failures: tuple[Failure, ...] = ()
+    given: tuple[TensorSpec, ...] = ()
+    calibration: Artifact | None = None
+    calibration_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    evaluation: Artifact | None = None
+    evaluation_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    metric: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a refusal, and the model it concerns (None: the request itself)."""
+
+    failure: Failure
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What can be done here and now."""
+
+    catalogue: Catalogue
+    targets: Mapping[str, Target]
+    hosts: tuple[LiveHost, ...]
