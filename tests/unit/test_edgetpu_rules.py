@@ -179,6 +179,7 @@ REFUSED = {
         [FLAT, Tensor((2,), INT32), FLAT], [Op("RESHAPE", (0, 1), (2,))]
     ),
     "shape [1, -1, 8, 4]": tflite([Tensor((1, 1, 8, 4), signature=(1, -1, 8, 4)), OUT], [Op("RELU", (0,), (1,))]),
+    "tensor t1 with shape [1, -1]": tflite([FLAT, Tensor((1, -1))], [Op("RELU", (0,), (1,))]),
     "the results of WHERE": tflite([FLAT, FLAT], [Op("WHERE", (0,), (1,))]),
 }
 
@@ -191,8 +192,9 @@ def test_what_the_compiler_would_not_read_is_refused_whole(says: str) -> None:
     assert (mapped(prediction), prediction.memory.cached_bytes) == ([], 0)
 
 
-def test_an_open_batch_is_fixed_to_one() -> None:
-    assert mapped(predict(tflite([Tensor((1, 4), signature=(-1, 4)), Tensor((1, 4))], [Op("RELU", (0,), (1,))]))) == [0]
+def test_an_open_batch_is_fixed_to_one_wherever_it_moves() -> None:
+    tensors = [Tensor((1, 4, 2), signature=(-1, 4, 2)), index(1, 0, 2), Tensor((4, 1, 2), signature=(4, -1, 2))]
+    assert mapped(predict(tflite(tensors, [Op("TRANSPOSE", (0, 1), (2,))]))) == [0]
 
 
 def test_a_layer_that_does_not_fit_is_streamed_whole() -> None:

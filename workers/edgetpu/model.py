@@ -70,11 +70,6 @@ class Tensor:
     def elements(self) -> int:
         return math.prod(self.shape)
 
-    @property
-    def has_open_axes(self) -> bool:
-        """Whether an axis other than the batch is open, or the stored shape itself has no size."""
-        return any(axis < 0 for axis in (*self.shape, *self.signature[1:]))
-
 
 @dataclass(frozen=True, slots=True)
 class Operator:

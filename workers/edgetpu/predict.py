@@ -21,7 +21,7 @@ from workers.edgetpu.limits import (
     Status,
 )
 from workers.edgetpu.memory import Memory, predict_memory
-from workers.edgetpu.model import DataType, Model, Operator, Tensor, read_model
+from workers.edgetpu.model import ABSENT, DataType, Model, Operator, Tensor, read_model
 from workers.edgetpu.partition import first_part
 from workers.edgetpu.rules import INDEX_OPERANDS, QUANTIZED, refusal
 
@@ -95,6 +95,9 @@ def model_refusal(model: Model) -> str | None:
     """Return why the compiler refuses the model as a whole, naming the operator, else None."""
     if not _is_quantized(model):
         return "Model not quantized: quantize it to full-integer int8 first"
+    for tensor in (model.tensors[index] for index in model.inputs if index != ABSENT):
+        if any(axis < 0 for axis in tensor.signature[1:]):
+            return f"Dynamic-sized tensors are not supported: input {tensor.name} has shape {list(tensor.signature)}"
     return next(filter(None, (_operator_refusal(model, each) for each in model.operators)), None)
 
 
@@ -129,8 +132,8 @@ def _dynamic(model: Model, operator: Operator) -> str | None:
     if operator.type in DYNAMIC_RESULTS:
         return "the results"
     for tensor in (*model.inputs_of(operator), *model.outputs_of(operator)):
-        if tensor.has_open_axes:
-            return f"tensor {tensor.name} with shape {list(tensor.signature or tensor.shape)}"
+        if any(axis < 0 for axis in tensor.shape):
+            return f"tensor {tensor.name} with shape {list(tensor.shape)}"
     for position in INDEX_OPERANDS.get(operator.type, ()):
         operand = model.operand(operator, position)
         if operand is not None and not operand.is_constant and operand.data_type in (DataType.INT32, DataType.INT64):
