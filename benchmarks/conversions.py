@@ -28,11 +28,14 @@ from farm.domain.errors import FarmBug
 from farm.domain.plan import PlannedStep
 from farm.transfer import hash_file
 from workers.environments import names
+from workers.sandbox.environment import TOOLCHAINS
 
 DEMO = Path(".farm") / "demo"
 ROUNDS = 2
 RESUBMISSIONS = 7
 CODE_ROOT = Path(__file__).parents[1]
+SURROUNDINGS = {**TOOLCHAINS, "OPENBLAS_NUM_THREADS": "1"}
+"""What the farm's own stages find set, and a careful script sets."""
 
 
 def measure(stand: Stand, say: Say) -> list[Figure]:
@@ -96,8 +99,10 @@ def _submit(stand: Stand, job_file: Path) -> dict[str, Any]:
 def _run_script(worklist: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "benchmarks.plain_script", str(worklist), str(folder)]
-    told = {**os.environ, "PYTHONPATH": str(CODE_ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run(command, env=told, stderr=subprocess.DEVNULL, check=True)
+    told = {**os.environ, **SURROUNDINGS, "PYTHONPATH": str(CODE_ROOT)}
+    done = subprocess.run(command, env=told, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise FarmBug(f"The plain script failed: {done.stderr[-2000:]}")
 
 
 def _worklist(stand: Stand, job: str, folder: Path) -> Path:
