@@ -57,7 +57,7 @@ def bias(channels: int) -> Tensor:
 
 def tflite(tensors: Sequence[Tensor], operators: Sequence[Op], *, outputs: Sequence[int] | None = None) -> bytes:
     """Write a model whose input is tensor 0 and whose outputs are those of the last operator."""
-    buffers = [_Table({})] + [_Table({0: _stored(each)}) for each in tensors]
+    buffers = [_Table({}), *map(_buffer, tensors)]
     graph = _Table(
         {
             0: [_tensor(each, number + 1) for number, each in enumerate(tensors)],
@@ -73,11 +73,11 @@ def tflite(tensors: Sequence[Tensor], operators: Sequence[Op], *, outputs: Seque
     return bytes(out)
 
 
-def _stored(tensor: Tensor) -> bytes:
-    if tensor.constant is None:
-        return b""
+def _buffer(tensor: Tensor) -> _Table:
     values = tensor.constant
-    return values if isinstance(values, bytes) else struct.pack(f"<{len(values)}i", *values)
+    if values is None:
+        return _Table({})
+    return _Table({0: values if isinstance(values, bytes) else struct.pack(f"<{len(values)}i", *values)})
 
 
 def _tensor(tensor: Tensor, buffer: int) -> _Table:
