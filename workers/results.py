@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from farm.domain.artifact import Artifact, Contract, FileRef
 from farm.domain.codec import decode, encode
@@ -32,6 +32,8 @@ RESULT = "result.json"
 LOG = "log.txt"
 RESULT_LIMIT_BYTES = 64 << 20
 MAX_FILES = 20_000
+LOG_LIMIT_BYTES = 32 << 20
+"""Kept of one run's log."""
 _TEXT_LIMIT = 8_000
 
 
@@ -85,13 +87,40 @@ def read_result(work: Path, ending: Ending, call: Call, stage: str) -> Made:
 def log_tail(work: Path, lines: int = 20) -> str:
     """Give the last lines of a run's log, without control characters."""
     try:
-        with _open_regular(work / LOG) as opened:
+        with open_regular(work / LOG) as opened:
             opened.seek(max(0, os.fstat(opened.fileno()).st_size - 16_384))
             text = opened.read().decode(errors="replace")
     except OSError:
         return ""
     clean = "".join(c for c in text if c == "\n" or c.isprintable())
     return "\n".join(clean.splitlines()[-lines:])
+
+
+def join_logs(work: Path, whole: Path) -> None:
+    """Write the logs of an attempt's runs one after the other; one that can't be read, or is cut, is told of.
+
+    Raises:
+        OSError: `whole` can't be written.
+    """
+    with whole.open("wb") as joined:
+        for part in sorted(work.glob(f"run-*/{LOG}")):
+            try:
+                opened = open_regular(part)
+            except OSError as error:
+                joined.write(f"[The log of {part.parent.name} can't be read: {error}]\n".encode("utf-8", "replace"))
+                continue
+            with opened:
+                _copy_log(opened, joined)
+
+
+def _copy_log(opened: BinaryIO, joined: BinaryIO) -> None:
+    size_bytes = os.fstat(opened.fileno()).st_size
+    left_bytes = LOG_LIMIT_BYTES
+    while block := opened.read(min(1 << 20, left_bytes)):
+        left_bytes -= len(block)
+        joined.write(block)
+    if size_bytes > LOG_LIMIT_BYTES:
+        joined.write(f"\n[Cut here: {LOG_LIMIT_BYTES} of {size_bytes} bytes of this log are kept.]\n".encode())
 
 
 def _died(ending: Ending, call: Call, stage: str) -> FarmError:
@@ -130,7 +159,7 @@ def _told_failure(told: object, stage: str) -> FarmError:
 
 def _read_json(path: Path, stage: str) -> dict[str, Any]:
     try:
-        with _open_regular(path) as opened:
+        with open_regular(path) as opened:
             if os.fstat(opened.fileno()).st_size > RESULT_LIMIT_BYTES:
                 raise ArtifactBroken(f"Stage {stage} told more than {RESULT_LIMIT_BYTES} bytes of facts.")
             told = json.loads(opened.read())
@@ -142,20 +171,36 @@ def _read_json(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _artifact(work: Path, relative: str, stage: str) -> tuple[Artifact, dict[str, Path]]:
-    path = work / relative
-    if not path.resolve().is_relative_to(work.resolve()) or path.is_symlink():
-        raise ArtifactBroken(f"Stage {stage} names an output outside its folder: {relative!r}.")
+    path = work.resolve() / relative
+    if path.resolve() != path:
+        raise ArtifactBroken(f"Stage {stage} names an output outside its folder, or through a link: {relative!r}.")
     if path.is_dir():
         found = {str(file.relative_to(path)): file for file in _regular_files(path, stage)}
-        refs = {name: hash_file(file) for name, file in sorted(found.items())}
+        refs = {name: _hashed(file) for name, file in sorted(found.items())}
         files = tuple(FileRef(name, ref.sha256, ref.size_bytes) for name, ref in refs.items())
         if not files:
             raise ArtifactBroken(f"Stage {stage} gave an empty folder {relative!r}.")
         return Artifact(files, is_tree=True), {f.sha256: found[f.name] for f in files}
     if not stat.S_ISREG(os.lstat(path).st_mode):
         raise ArtifactBroken(f"Stage {stage} gave {relative!r}, which is no regular file.")
-    ref = hash_file(path)
+    ref = _hashed(path)
     return Artifact((FileRef(path.name, ref.sha256, ref.size_bytes),)), {ref.sha256: path}
+
+
+def _hashed(path: Path) -> FileRef:
+    check_plain(path)
+    return hash_file(path)
+
+
+def check_plain(path: Path) -> None:
+    """See that a path leads through no link to a regular file; what it names can't change once no child is left.
+
+    Raises:
+        OSError: it does not.
+    """
+    open_regular(path).close()
+    if path.parent.resolve() != path.parent.absolute():
+        raise OSError(f"{path.name} is reached through a link")
 
 
 def _regular_files(folder: Path, stage: str) -> Iterator[Path]:
@@ -168,7 +213,12 @@ def _regular_files(folder: Path, stage: str) -> Iterator[Path]:
         yield path
 
 
-def _open_regular(path: Path) -> Any:
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that a child may have made: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it is missing, or no regular file.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

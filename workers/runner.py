@@ -29,7 +29,7 @@ from workers.host.lock import HostLock
 from workers.link import AttemptTickets, FarmLink
 from workers.measuring import Bench
 from workers.pulse import Pulse
-from workers.results import LOG, Made, log_tail, read_result
+from workers.results import Made, check_plain, join_logs, log_tail, read_result
 from workers.sandbox import Call, Limits, Sandbox
 from workers.stages import load_specs, preload_of
 
@@ -221,15 +221,13 @@ class _Attempt:
         """Store every output under its digest."""
         tickets = AttemptTickets(self.runner.link, self.claim)
         for sha256, path in made.paths.items():
+            check_plain(path)
             upload(path, FileRef(path.name, sha256, path.stat().st_size), tickets, link=self.runner.store)
 
     def send_log(self) -> FileEntry | None:
         """Store what the runs printed, one after the other; None when that is nothing, or can't be stored now."""
         whole = self.work / "attempt.log"
-        with whole.open("wb") as joined:
-            for part in sorted(self.work.glob(f"run-*/{LOG}")):
-                with part.open("rb") as opened:
-                    shutil.copyfileobj(opened, joined)
+        join_logs(self.work, whole)
         ref = hash_file(whole)
         if ref.size_bytes == 0:
             return None
