@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from farm.control.guard import failing
 from farm.control.planning import plan_job
 from farm.domain.codec import decode
 from farm.domain.conclusion import conclude
-from farm.domain.errors import FarmBug, FarmError
 from farm.domain.plan import Plan
 from farm.domain.progress import Decision, Progress, States, decide
-from farm.intake import reason_of
 from farm.ledger import jobs, steps
 from farm.ledger.events import PUBLISHING, take_wakeups, tell
 from farm.ledger.session import notify
 from farm.ledger.tables import Job, Result
 from farm.settings import Settings
 from farm.wire.jobs import JobRequest, JobState
-
-log = structlog.get_logger()
 
 
 def advance_next(session: Session, config: Settings) -> bool:
@@ -32,22 +27,9 @@ def advance_next(session: Session, config: Settings) -> bool:
     for job_id in taken:
         job = session.scalar(select(Job).where(Job.id == job_id).with_for_update(key_share=True))
         if job is not None and job.ended is None:
-            _advance_or_fail(session, job, config)
+            with failing(session, job, "advance"):
+                advance(session, job, config)
     return bool(taken)
-
-
-def _advance_or_fail(session: Session, job: Job, config: Settings) -> None:
-    """End a job that we can't move on for a defect of ours: it must not hang, nor hold up the others."""
-    try:
-        with session.begin_nested():
-            advance(session, job, config)
-    except (DBAPIError, FarmError):
-        raise
-    except Exception as error:
-        log.exception("A job could not be moved on.", action="advance", job_id=job.id)
-        bug = FarmBug(f"The farm could not move job {job.id} on: {type(error).__name__}: {error}")
-        session.refresh(job)
-        jobs.change_state(session, job, "failed", reasons=[reason_of(bug.failure)])
 
 
 def advance(session: Session, job: Job, config: Settings) -> None:

@@ -6,20 +6,17 @@ import mimetypes
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from farm.control.guard import failing
 from farm.domain.codec import encode
-from farm.domain.errors import Conflict
-from farm.intake import reason_of
+from farm.domain.errors import ConfigurationError, FarmUnreachable, TransferFailed
 from farm.ledger import jobs
 from farm.ledger.events import wake
 from farm.ledger.tables import Job, Result
 from farm.publication import document_refs, documents, published_files, published_prefix
 from farm.store import Store
-
-log = structlog.get_logger()
 
 
 def publish_next(session: Session, store: Store) -> bool:
@@ -35,11 +32,8 @@ def publish_next(session: Session, store: Store) -> bool:
     if row is None or row.body is None:
         return False
     job = session.get_one(Job, row.job_id)
-    try:
+    with failing(session, job, "publish", passing=(FarmUnreachable, TransferFailed, ConfigurationError)):
         _publish(session, store, job, row, row.body)
-    except Conflict as error:
-        log.error("A published name holds other bytes.", action="publish", job_id=job.id, reason=error.message)
-        jobs.change_state(session, job, "failed", reasons=[reason_of(error.failure, row.body["model"])])
     return True
 
 

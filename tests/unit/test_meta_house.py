@@ -109,8 +109,8 @@ def test_nothing_is_left_for_later(word: str) -> None:
     assert [str(path) for path in files() if re.search(rf"\b{word}\b", path.read_text())] == []
 
 
-def test_only_the_runner_catches_everything() -> None:
-    """It has two halves: one in the worker, one in the sandboxed child, which passes on what a stage raised."""
+def test_only_the_runner_and_controls_guard_catch_everything() -> None:
+    """The runner has two halves: one in the worker, one in the sandboxed child, which passes on what a stage raised."""
     catching = [
         str(path.relative_to(REPOSITORY))
         for path in files()
@@ -118,7 +118,7 @@ def test_only_the_runner_catches_everything() -> None:
         if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _raises_again(node)
     ]
 
-    assert catching == ["farm/control/advance.py", "workers/runner.py", "workers/stages/harness.py"]
+    assert catching == ["farm/control/guard.py", "workers/runner.py", "workers/stages/harness.py"]
 
 
 def documents() -> list[Path]:
