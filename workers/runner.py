@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -9,16 +10,25 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from farm.domain.artifact import FileRef
 from farm.domain.codec import decode, encode
-from farm.domain.errors import Conflict, EnvironmentMissing, FarmBug, FarmError, HostFull, JobCancelled
+from farm.domain.errors import (
+    Conflict,
+    EnvironmentMissing,
+    Failure,
+    FarmBug,
+    FarmError,
+    HostError,
+    HostFull,
+    JobCancelled,
+)
 from farm.domain.stage import Kind, StageSpec
 from farm.settings import Settings
 from farm.transfer import Link, hash_file, upload
@@ -31,8 +41,10 @@ from workers.measuring import Bench
 from workers.pulse import Pulse
 from workers.results import Made, check_plain, join_logs, log_tail, read_result
 from workers.sandbox import Call, Limits, Sandbox
+from workers.sanity import storable
 from workers.stages import load_specs, preload_of
 
+T = TypeVar("T")
 log = structlog.get_logger()
 ENTRY = "workers.stages.harness:main"
 DISK_BYTES = 40 << 30
@@ -85,7 +97,6 @@ class Runner:
 
     def _run_claimed(self, claim: Claim, stop: threading.Event) -> str:
         work = self.config.work_dir.resolve() / claim.attempt
-        work.mkdir(mode=0o711, parents=True)
         try:
             outcome = self._outcome(claim, work, stop)
             self.link.finish(claim.attempt, outcome)
@@ -96,36 +107,60 @@ class Runner:
         return outcome.state
 
     def _outcome(self, claim: Claim, work: Path, stop: threading.Event) -> Outcome:
-        """Turn whatever happens into an outcome: the one place that catches everything."""
+        """Turn whatever happens into an outcome; when it can't be told as it is, into one that says only that."""
         started = time.monotonic()
         attempt = _Attempt(self, claim, work, stop)
-        made, failure = Made(), None
+        made, failure = self._caught(claim.stage, attempt.run)
+        sent, unsent = self._caught(claim.stage, attempt.send_log)
+        if unsent is not None:
+            log.warning("The log could not be stored.", action="send-log", code=unsent.code, reason=unsent.message)
+        tell = partial(self._told, attempt, made=made, failure=failure, sent=sent, started=started)
+        outcome, untold = self._caught(claim.stage, tell)
+        return outcome or Outcome(
+            fencing_token=claim.fencing_token,
+            state="failed",
+            failure=_entry((untold or FarmBug("The outcome got lost.")).failure),
+            isolation=self.sandbox.level.value,
+            run_time_s=time.monotonic() - started,
+        )
+
+    def _caught(self, stage: str, act: Callable[[], T]) -> tuple[T | None, FarmError | None]:
+        """Give what `act` returns, or what went wrong: the one place that catches everything."""
         try:
-            made = attempt.make()
-            attempt.send(made)
+            return act(), None
         except FarmError as error:
-            failure = error
+            return None, error
         except OSError as error:
-            failure = HostFull(f"Host {self.name} could not write: {error}.")
+            kind = HostFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else HostError
+            return None, kind(f"Host {self.name} could not read or write: {error}.")
         except Exception as error:
             traceback.print_exc()
-            failure = FarmBug(f"The worker failed in {claim.stage}: {type(error).__name__}: {error}")
-        state = "succeeded" if failure is None else "cancelled" if isinstance(failure, JobCancelled) else "failed"
-        return Outcome.model_validate(
-            {
-                "fencing_token": claim.fencing_token,
-                "state": state,
-                "outputs": {name: ArtifactEntry.of(artifact) for name, artifact in made.outputs.items()},
-                "facts": dict(made.facts),
-                "contract": made.contract,
-                "failure": FailureEntry.of(attempt.with_evidence(failure)) if failure else None,
-                "log": attempt.send_log(),
-                "reproduce": made.reproduce,
-                "isolation": self.sandbox.level.value,
-                "run_time_s": time.monotonic() - started,
-                "tool_versions": dict(made.tool_versions),
-            }
+            return None, FarmBug(f"The worker failed in {stage}: {type(error).__name__}: {str(error)[:2000]}")
+
+    def _told(
+        self, attempt: _Attempt, *, made: Made | None, failure: FarmError | None, sent: FileEntry | None, started: float
+    ) -> Outcome:
+        """Build the outcome.
+
+        Raises:
+            ValueError: it is no JSON, or a field does not fit.
+        """
+        given = made or Made()
+        outcome = Outcome(
+            fencing_token=attempt.claim.fencing_token,
+            state="succeeded" if failure is None else "cancelled" if isinstance(failure, JobCancelled) else "failed",
+            outputs={name: ArtifactEntry.of(artifact) for name, artifact in given.outputs.items()},
+            facts=dict(given.facts),
+            contract=dict(given.contract) if given.contract is not None else None,
+            failure=_entry(attempt.with_evidence(failure)) if failure else None,
+            log=sent,
+            reproduce=given.reproduce,
+            isolation=self.sandbox.level.value,
+            run_time_s=time.monotonic() - started,
+            tool_versions=dict(given.tool_versions),
         )
+        json.dumps(outcome.model_dump(mode="json"), ensure_ascii=False, allow_nan=False).encode()
+        return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +181,13 @@ class _Attempt:
                 remedy="Bring the host to the farm's version and restart its worker.",
             )
         return spec
+
+    def run(self) -> Made:
+        """Make the folder, run the stage, store what it made."""
+        self.work.mkdir(mode=0o711, parents=True)
+        made = self.make()
+        self.send(made)
+        return made
 
     def make(self) -> Made:
         """Fetch the inputs and run the stage on them."""
@@ -225,24 +267,23 @@ class _Attempt:
             upload(path, FileRef(path.name, sha256, path.stat().st_size), tickets, link=self.runner.store)
 
     def send_log(self) -> FileEntry | None:
-        """Store what the runs printed, one after the other; None when that is nothing, or can't be stored now."""
+        """Store what the runs printed, one after the other; None when that is nothing."""
         whole = self.work / "attempt.log"
         join_logs(self.work, whole)
         ref = hash_file(whole)
         if ref.size_bytes == 0:
             return None
-        try:
-            upload(whole, ref, AttemptTickets(self.runner.link, self.claim), link=self.runner.store)
-        except FarmError as error:
-            log.warning("The log could not be stored.", action="send-log", code=error.code, reason=error.message)
-            return None
+        upload(whole, ref, AttemptTickets(self.runner.link, self.claim), link=self.runner.store)
         return FileEntry(name=f"{self.claim.stage}.log", sha256=ref.sha256, size_bytes=ref.size_bytes)
 
-    def with_evidence(self, error: FarmError) -> Any:
+    def with_evidence(self, error: FarmError) -> Failure:
         """Add the end of the log to a failure that brings no evidence of its own."""
         runs = sorted(self.work.glob("run-*"))
         failure = error.failure
         if not runs or "log_tail" in failure.evidence:
             return failure
-        tail = log_tail(runs[-1])
-        return decode(type(failure), encode(failure) | {"evidence": {**failure.evidence, "log_tail": tail}})
+        return replace(failure, evidence={**failure.evidence, "log_tail": log_tail(runs[-1])})
+
+
+def _entry(failure: Failure) -> FailureEntry:
+    return FailureEntry.of(decode(Failure, storable(encode(failure))))

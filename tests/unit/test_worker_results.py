@@ -53,5 +53,5 @@ def test_an_output_behind_a_link_is_refused_when_it_is_sent(tmp_path: Path) -> N
     (tmp_path / "model").symlink_to(tmp_path / "elsewhere" / "secret")
 
     for path in (tmp_path / "out" / "secret", tmp_path / "model"):
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match=r"link"):
             check_plain(path)
