@@ -68,9 +68,12 @@ class Broker:
 
         self._redis: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
-    def is_new(self, epoch: str) -> bool:
-        """Tell whether Redis lost what it held (flushed, or restarted empty); mark it as seen."""
-        return bool(self._redis.set(_EPOCH, epoch, nx=True))
+    def has_lost_all(self) -> bool:
+        """Tell whether Redis lost what it held (flushed, or restarted empty) since it was last marked as whole."""
+        return not self._redis.exists(_EPOCH)
+
+    def mark_whole(self) -> None:
+        self._redis.set(_EPOCH, "1")
 
     def length(self, queue: str) -> int:
         return int(self._redis.llen(queue))

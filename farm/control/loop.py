@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from farm.control.advance import advance_next
-from farm.control.messages import republish, send_outbox
+from farm.control.messages import Republisher, send_outbox
 from farm.control.publishing import publish_next
 from farm.domain.errors import FarmError
 from farm.ledger import Ledger
@@ -80,7 +80,7 @@ class Control:
         self.ledger = Ledger(config.database_url.get_secret_value(), application="farm-control", pool_size=4)
         self.stopping = threading.Event()
         app = make_app(config.redis_url.get_secret_value())
-        broker = Broker(config.redis_url.get_secret_value())
+        lost = Republisher(app, Broker(config.redis_url.get_secret_value()), config)
         store = Store(config)
         self.loops = (
             Loop("moving", (CONTROL,), (Duty("advance-jobs", lambda s: advance_next(s, config)),)),
@@ -91,7 +91,7 @@ class Control:
                 (),
                 (
                     Duty("lose-expired-leases", lambda s: lose_expired(s, max_attempts=config.max_attempts)),
-                    Duty("republish-lost", lambda s: republish(s, app, broker, config)),
+                    Duty("republish-lost", lost.republish),
                     Duty("expire-uploads", lambda s: _expire_uploads(s, store, config), RETENTION_EVERY_S),
                 ),
             ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from farm.domain.errors import FarmUnreachable
@@ -47,23 +48,56 @@ def send_outbox(session: Session, app: Celery, config: Settings) -> bool:
     return len(rows) == BATCH
 
 
-def republish(session: Session, app: Celery, broker: Broker, config: Settings) -> bool:
-    """Send again what was published and never claimed, when its message is gone or must be supposed to be.
+@dataclass(slots=True)
+class Republisher:
+    """Sends again what was published and never claimed, when its message is gone or must be supposed to be."""
 
-    At once when Redis lost everything; else when its queue is empty and no live host holds it while waiting for its
-    lock; behind a queue that is not empty, at most once a minute.
-    """
-    try:
-        lost_all = broker.is_new(str(uuid.uuid4()))
-        unclaimed = _unclaimed(session, 0.0 if lost_all else config.republish_after_s)
-        held = set() if lost_all else waiting_steps(session, grace_s=config.host_grace_s)
-        again = [s for s in _by_queue(unclaimed) if lost_all or _is_lost(s, broker, held, session, config)]
-    except RedisError as exc:
-        raise FarmUnreachable(f"Redis does not answer: {exc}") from exc
-    for step in again:
-        _send(app, step, step.attempts + 1, config)
-        step.published = func.now()
-    return False
+    app: Celery
+    broker: Broker
+    config: Settings
+    lost_since: datetime | None = field(default=None)
+    """When it was noticed that Redis lost everything; None once all is sent again."""
+
+    def republish(self, session: Session) -> bool:
+        """Send a batch again, and say whether more may be due.
+
+        All of it when Redis lost everything; else when a step's queue is empty and no live host holds it while
+        waiting for its lock; behind a queue that is not empty, at most once a minute.
+
+        Raises:
+            FarmUnreachable: Redis does not answer; it may lose everything meanwhile, and that is noticed anew.
+        """
+        try:
+            if not self.broker.has_lost_all():
+                self.lost_since = None
+                self._send_again(session, self._lost_ones(session))
+                return False
+            return self._restore(session)
+        except (RedisError, FarmUnreachable) as exc:
+            self.lost_since = None
+            raise FarmUnreachable(f"Redis does not answer: {exc}") from exc
+
+    def _restore(self, session: Session) -> bool:
+        """Send what was out before the loss, a batch at a time; Redis counts as whole after the last one."""
+        if self.lost_since is None:
+            self.lost_since = session.scalar(select(func.now()))
+        batch = _unclaimed(session, Step.published < self.lost_since)
+        self._send_again(session, batch)
+        if len(batch) == BATCH:
+            return True
+        self.broker.mark_whole()
+        self.lost_since = None
+        return False
+
+    def _lost_ones(self, session: Session) -> list[Step]:
+        old = func.extract("epoch", func.now() - Step.published) >= self.config.republish_after_s
+        held = waiting_steps(session, grace_s=self.config.host_grace_s)
+        return [s for s in _unclaimed(session, old) if _is_lost(s, self.broker, held, session, self.config)]
+
+    def _send_again(self, session: Session, lost: Iterable[Step]) -> None:
+        for step in lost:
+            _send(self.app, step, step.attempts + 1, self.config)
+            step.published = func.now()
 
 
 def _mark_published(session: Session, step_id: str) -> None:
@@ -81,17 +115,9 @@ def _send(app: Celery, step: Step, attempt: int, config: Settings) -> None:
         raise FarmUnreachable(f"The broker does not answer: {exc}") from exc
 
 
-def _unclaimed(session: Session, older_than_s: float) -> list[Step]:
-    old = func.extract("epoch", func.now() - Step.published) >= older_than_s
-    found = select(Step).where(Step.phase == StepPhase.PUBLISHED.value, old).order_by(Step.published).limit(BATCH)
+def _unclaimed(session: Session, due: ColumnElement[bool]) -> list[Step]:
+    found = select(Step).where(Step.phase == StepPhase.PUBLISHED.value, due).order_by(Step.published).limit(BATCH)
     return list(session.scalars(found.with_for_update(key_share=True, skip_locked=True)))
-
-
-def _by_queue(unclaimed: list[Step]) -> list[Step]:
-    grouped: dict[str, list[Step]] = defaultdict(list)
-    for step in unclaimed:
-        grouped[step.queue].append(step)
-    return [step for queue in grouped.values() for step in queue]
 
 
 def _is_lost(step: Step, broker: Broker, held: set[str], session: Session, config: Settings) -> bool:
