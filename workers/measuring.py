@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import decode
+from farm.domain.errors import ArtifactBroken
 from farm.domain.measurement import ProcessRun, stability, summarize
 from hardware_profiles.schema import Profile
 from workers.host.affinity import quiet_cores
@@ -37,6 +38,7 @@ class Bench:
 
         Raises:
             BadMeasurement: a process reported what no clock gives.
+            ArtifactBroken: it reported nothing that can be read.
         """
         cores = quiet_cores(self.profile.measurement, threads)
         reference = {"model": reference_model(runtime)}
@@ -62,4 +64,7 @@ class Bench:
 
 
 def _times(made: Made) -> ProcessRun:
-    return decode(ProcessRun, dict(made.facts))
+    try:
+        return decode(ProcessRun, dict(made.facts))
+    except ValueError as exc:
+        raise ArtifactBroken(f"A measuring process told what can't be read: {exc}") from exc

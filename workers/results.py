@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,9 +24,13 @@ from farm.domain.errors import (
     ToolOutOfDisk,
     ToolOutOfMemory,
     ToolTimedOut,
+    UnsafeModel,
 )
+from farm.domain.stage import Kind
 from farm.transfer import hash_file
+from farm.transfer.tree import check_names
 from workers.sandbox.values import OUT_OF_MEMORY_EXIT, Call, Ending
+from workers.sanity import check_facts, check_outputs, check_storable, storable
 
 RESULT = "result.json"
 LOG = "log.txt"
@@ -35,6 +39,7 @@ MAX_FILES = 20_000
 LOG_LIMIT_BYTES = 32 << 20
 """Kept of one run's log."""
 _TEXT_LIMIT = 8_000
+_NAME_LIMIT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,38 +55,56 @@ class Made:
     tool_versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_result(work: Path, ending: Ending, call: Call, stage: str) -> Made:
+def read_result(work: Path, ending: Ending, call: Call, *, stage: str, kind: Kind) -> Made:
     """Read what a run made.
 
     Raises:
         FarmError: the failure the child told, or how its process ended.
+        ArtifactBroken: what it left is unreadable, or not what a stage of its kind gives.
     """
     if ending.end != "exit" or ending.exit_code != 0:
         raise _died(ending, call, stage)
     told = _read_json(work / RESULT, stage)
     if told.get("failure") is not None:
         raise _told_failure(told["failure"], stage)
-    outputs: dict[str, Artifact] = {}
-    paths: dict[str, Path] = {}
-    for name, relative in _texts(told.get("outputs")).items():
-        artifact, found = _artifact(work, relative, stage)
-        outputs[name] = artifact
-        paths |= found
-    contract = told.get("contract")
-    try:
-        checked = encode(decode(Contract, contract)) if contract is not None else None
-    except ValueError as exc:
-        raise ArtifactBroken(f"Stage {stage} gave a contract that can't be read: {exc}") from exc
-    facts = told.get("facts")
+    check_storable(told, stage)
+    outputs, paths = _outputs(work, _texts(told.get("outputs")), stage)
+    check_outputs(kind, outputs, stage)
+    said = told.get("facts")
+    facts: dict[str, Any] = said if isinstance(said, dict) else {}
+    check_facts(kind, facts, stage)
     return Made(
         outputs=outputs,
         paths=paths,
-        facts=facts if isinstance(facts, dict) else {},
-        contract=checked,
+        facts=facts,
+        contract=_contract(told.get("contract"), stage),
         cpu_s=ending.cpu_s,
         reproduce=str(told["reproduce"])[:_TEXT_LIMIT] if told.get("reproduce") else None,
         tool_versions=_texts(told.get("tool_versions")),
     )
+
+
+def _outputs(work: Path, named: Mapping[str, str], stage: str) -> tuple[dict[str, Artifact], dict[str, Path]]:
+    """Describe every output that the child names, and find the file of each digest."""
+    outputs: dict[str, Artifact] = {}
+    paths: dict[str, Path] = {}
+    for name, relative in named.items():
+        try:
+            outputs[name], found = _artifact(work, relative, stage)
+        except (OSError, ValueError, RecursionError, UnsafeModel) as exc:
+            raise ArtifactBroken(f"Stage {stage} gave an unusable output {name!a}: {exc}") from exc
+        paths |= found
+    return outputs, paths
+
+
+def _contract(told: object, stage: str) -> Mapping[str, Any] | None:
+    if told is None:
+        return None
+    try:
+        checked: dict[str, Any] = encode(decode(Contract, told))
+    except (ValueError, AttributeError) as exc:
+        raise ArtifactBroken(f"Stage {stage} gave a contract that can't be read: {exc}") from exc
+    return checked
 
 
 def log_tail(work: Path, lines: int = 20) -> str:
@@ -152,8 +175,8 @@ def _died(ending: Ending, call: Call, stage: str) -> FarmError:
 
 def _told_failure(told: object, stage: str) -> FarmError:
     try:
-        return FarmError.from_failure(decode(Failure, told))
-    except ValueError as exc:
+        return FarmError.from_failure(decode(Failure, storable(told)))
+    except (ValueError, TypeError, AttributeError) as exc:
         return FarmBug(f"Stage {stage} told a failure that can't be read: {exc}")
 
 
@@ -171,11 +194,13 @@ def _read_json(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _artifact(work: Path, relative: str, stage: str) -> tuple[Artifact, dict[str, Path]]:
+    _check_names([relative])
     path = work.resolve() / relative
     if path.resolve() != path:
         raise ArtifactBroken(f"Stage {stage} names an output outside its folder, or through a link: {relative!r}.")
     if path.is_dir():
         found = {str(file.relative_to(path)): file for file in _regular_files(path, stage)}
+        _check_names(list(found))
         refs = {name: _hashed(file) for name, file in sorted(found.items())}
         files = tuple(FileRef(name, ref.sha256, ref.size_bytes) for name, ref in refs.items())
         if not files:
@@ -185,6 +210,14 @@ def _artifact(work: Path, relative: str, stage: str) -> tuple[Artifact, dict[str
         raise ArtifactBroken(f"Stage {stage} gave {relative!r}, which is no regular file.")
     ref = _hashed(path)
     return Artifact((FileRef(path.name, ref.sha256, ref.size_bytes),)), {ref.sha256: path}
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse names that a tree may not have, or that no message takes."""
+    check_names(names)
+    for name in names:
+        if len(name) > _NAME_LIMIT:
+            raise UnsafeModel(f"The file name {name[:80]!r}… has more than {_NAME_LIMIT} characters; it is refused.")
 
 
 def _hashed(path: Path) -> FileRef:

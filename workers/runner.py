@@ -237,7 +237,7 @@ class _Attempt:
             start_ms=round(ending.start_ms or 0.0, 1),
             step_id=self.claim.step,
         )
-        return read_result(run, ending, call, self.claim.stage)
+        return read_result(run, ending, call, stage=self.claim.stage, kind=self.spec.kind)
 
     def _call(self, run: Path, readable: tuple[Path, ...], cores: tuple[int, ...] | None) -> Call:
         spec = self.spec

@@ -14,9 +14,11 @@ from typing import Any, cast
 
 import pytest
 
+from farm.domain.errors import ArtifactBroken
 from farm.settings import Settings
 from farm.transfer import open_link
 from farm.wire.hosts import Attestation
+from hardware_profiles.loader import load_profiles
 from workers.cache import Cache
 from workers.host.lock import HostLock
 from workers.link import FarmLink
@@ -208,3 +210,20 @@ def test_an_outcome_that_does_not_fit_its_message_becomes_a_failure(
     told = outcome_of(farm, tmp_path, tells(facts={}), bench=ScriptedBench(Made(facts=facts)))
 
     assert (told["state"], told["failure"]["code"], told["facts"]) == ("failed", "farm-bug", {})
+
+
+def test_a_conversion_without_a_model_is_not_a_success(farm: Farm, tmp_path: Path) -> None:
+    farm.stage = "onnx-to-tflite"
+
+    told = outcome_of(farm, tmp_path, tells(outputs={}))
+
+    assert (told["state"], told["failure"]["code"]) == ("failed", "artifact-broken")
+
+
+def test_a_measurement_that_can_not_be_read_is_not_our_bug() -> None:
+    profile = load_profiles()["x86-64-v3"]
+
+    with pytest.raises(ArtifactBroken, match="can't be read"):
+        Bench("host-1", profile).measure(
+            lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", threads=1, stop=threading.Event()
+        )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from workers.results import LOG_LIMIT_BYTES, check_plain, join_logs
+from farm.domain.errors import ArtifactBroken, ToolCrashed
+from farm.domain.stage import Kind
+from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result
+from workers.sandbox import Call, Ending, Level, Limits
 
 
 def test_a_log_that_is_a_link_tells_nothing_of_the_host(tmp_path: Path) -> None:
@@ -55,3 +61,161 @@ def test_an_output_behind_a_link_is_refused_when_it_is_sent(tmp_path: Path) -> N
     for path in (tmp_path / "out" / "secret", tmp_path / "model"):
         with pytest.raises(OSError, match=r"link"):
             check_plain(path)
+
+
+EXITED = Ending("exit", 0, None, 0.1, None, Level.NONE)
+COMPARED = {
+    "numerics": {"sqnr_db": 41.5, "cosine": None, "max_abs_error": 0},
+    "artifact": {"inputs": [], "outputs": [], "contract_changes": []},
+}
+SCORED = {"accuracy": {"metric": "top1", "value": 0.5, "float_value": 1, "samples": 8}}
+
+
+def read(work: Path, kind: Kind, told: Any) -> Made:
+    """Read what a child left that exited with 0 and told `told`, a JSON value or the text itself."""
+    (work / "result.json").write_text(told if isinstance(told, str) else json.dumps(told))
+    return read_result(work, EXITED, _call(work), stage="toy", kind=kind)
+
+
+def test_a_file_and_a_tree_are_described(tmp_path: Path) -> None:
+    (tmp_path / "out" / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "out" / "tree" / "deep" / "a.bin").write_bytes(b"a")
+    (tmp_path / "out" / "model.onnx").write_bytes(b"b")
+
+    made = read(tmp_path, Kind.CONVERT, {"outputs": {"model": "out/model.onnx", "tree": "out/tree"}})
+
+    assert [file.name for file in made.outputs["model"].files] == ["model.onnx"]
+    assert [file.name for file in made.outputs["tree"].files] == ["deep/a.bin"]
+    assert {path.read_bytes() for path in made.paths.values()} == {b"a", b"b"}
+
+
+@pytest.mark.parametrize(
+    "relative",
+    ["out/nope", "../secret", "/etc/hostname", "out/\\udcff", "out/a\nb", "out/a\0b", "out//", "", "x" * 600],
+)
+def test_an_output_that_is_not_there_or_has_no_proper_name_is_broken(tmp_path: Path, relative: str) -> None:
+    (tmp_path / "out").mkdir()
+
+    with pytest.raises(ArtifactBroken):
+        read(tmp_path, Kind.CONVERT, {"outputs": {"model": relative}})
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"a\nb", b"a\x1b[2J", b"a\\b", b"/".join([b"d" * 200] * 3)])
+def test_a_tree_with_improper_names_is_broken(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "out" / os.fsdecode(name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+
+    with pytest.raises(ArtifactBroken):
+        read(tmp_path, Kind.CONVERT, {"outputs": {"model": "out"}})
+
+
+def link_as_output(work: Path) -> None:
+    (work / "out").symlink_to(work.parent / "host")
+
+
+def link_in_tree(work: Path) -> None:
+    (work / "out").mkdir()
+    (work / "out" / "file").symlink_to(work.parent / "host" / "file")
+
+
+def linked_folder_in_tree(work: Path) -> None:
+    (work / "out").mkdir()
+    (work / "out" / "folder").symlink_to(work.parent / "host")
+
+
+def pipe_in_tree(work: Path) -> None:
+    (work / "out").mkdir()
+    os.mkfifo(work / "out" / "pipe")
+
+
+@pytest.mark.parametrize("make", [link_as_output, link_in_tree, linked_folder_in_tree, pipe_in_tree])
+@pytest.mark.parametrize("named", ["out", "out/file", "out/folder/file", "out/pipe"])
+def test_no_output_is_read_through_a_link_or_pipe(tmp_path: Path, make: Callable[[Path], None], named: str) -> None:
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "file").write_text("the host's own")
+    (tmp_path / "run-0").mkdir()
+    make(tmp_path / "run-0")
+
+    with pytest.raises(ArtifactBroken):
+        read(tmp_path / "run-0", Kind.CONVERT, {"outputs": {"model": named}})
+
+
+def test_a_result_behind_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("{}")
+    (tmp_path / "run-0").mkdir()
+    (tmp_path / "run-0" / "result.json").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ArtifactBroken):
+        read_result(tmp_path / "run-0", EXITED, _call(tmp_path), stage="toy", kind=Kind.INSPECT)
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.EXPORT, Kind.CONVERT, Kind.OPTIMIZE, Kind.QUANTIZE, Kind.COMPILE, Kind.REFERENCE]
+)
+def test_a_success_without_what_the_next_step_needs_is_broken(tmp_path: Path, kind: Kind) -> None:
+    (tmp_path / "other").write_bytes(b"x")
+
+    with pytest.raises(ArtifactBroken, match="without its output"):
+        read(tmp_path, kind, {"outputs": {"other": "other"}})
+
+
+@pytest.mark.parametrize(("kind", "facts"), [(Kind.COMPARE, COMPARED), (Kind.EVALUATE, SCORED)])
+def test_facts_of_their_kind_are_taken(tmp_path: Path, kind: Kind, facts: dict[str, Any]) -> None:
+    assert read(tmp_path, kind, {"facts": facts}).facts == facts
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        (Kind.COMPARE, {}),
+        (Kind.COMPARE, []),
+        (Kind.COMPARE, COMPARED | {"numerics": {"sqnr_db": "high"}}),
+        (Kind.COMPARE, COMPARED | {"numerics": {"cosine": True}}),
+        (Kind.COMPARE, COMPARED | {"numerics": {"max_abs_error": 10**400}}),
+        (Kind.COMPARE, COMPARED | {"artifact": []}),
+        (Kind.COMPARE, COMPARED | {"artifact": {"inputs": [], "outputs": [], "contract_changes": "none"}}),
+        (Kind.EVALUATE, {}),
+        (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"metric": 1}}),
+        (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"value": None}}),
+        (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"float_value": "1"}}),
+        (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"samples": 1.5}}),
+    ],
+)
+def test_facts_that_no_verdict_can_rest_on_are_broken(tmp_path: Path, kind: Kind, facts: Any) -> None:
+    with pytest.raises(ArtifactBroken, match="no usable"):
+        read(tmp_path, kind, {"facts": facts})
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"facts": {"name": "a\0"}},
+        {"facts": {"deep": [{"key\0": 1}]}},
+        {"facts": {"name": "\ud800"}},
+        {"reproduce": "tool \0"},
+        {"tool_versions": {"tool": "\udcff"}},
+        {"contract": {"inputs": [], "outputs": [], "changes": ["\0"]}},
+        '{"facts": {"size": 1e999}}',
+        '{"facts": {"size": NaN}}',
+        '{"facts": ' + "[" * 100 + "]" * 100 + "}",
+        '{"contract": {"inputs": 1, "outputs": []}}',
+    ],
+)
+def test_what_the_ledger_can_not_hold_is_broken(tmp_path: Path, told: Any) -> None:
+    with pytest.raises(ArtifactBroken):
+        read(tmp_path, Kind.INSPECT, told)
+
+
+def test_a_told_failure_arrives_without_what_the_ledger_can_not_hold(tmp_path: Path) -> None:
+    failure = {"code": "tool-crashed", "message": "It died.\0", "who_must_act": "toolchain", "retryable": False}
+
+    with pytest.raises(ToolCrashed) as caught:
+        read(tmp_path, Kind.INSPECT, {"failure": failure | {"remedy": None, "evidence": {"at\0": ["\udcff"]}}})
+
+    assert (caught.value.message, caught.value.evidence) == ("It died.", {"at": ["?"]})
+
+
+def _call(work: Path) -> Call:
+    limits = Limits(wall_s=1.0, memory_bytes=1, disk_bytes=1, file_bytes=1)
+    return Call(environment=work, entry="a:b", work=work, readable=(), limits=limits)
