@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -14,7 +14,7 @@ from farm.wire.base import FailureEntry, FileEntry
 from farm.wire.hosts import Attestation, Claim, ClaimRequest, DeclaredOutputs, Heartbeat, HeartbeatAnswer, Outcome
 from farm.wire.transfers import Part, PartRequest, PartTicket, UploadRequest, UploadTicket
 
-T = TypeVar("T", bound=BaseModel)
+A = TypeVar("A")
 _TIMEOUT = httpx.Timeout(connect=5.0, read=60.0, write=30.0, pool=30.0)
 _WHILE_THE_STORE_READS = httpx.Timeout(900.0)
 """Completing an upload reads it once: minutes for tens of GB."""
@@ -33,7 +33,7 @@ class FarmLink:
         self._patiently("/v1/hosts/attest", said)
 
     def heartbeat(self, said: Heartbeat) -> HeartbeatAnswer:
-        return HeartbeatAnswer.model_validate(self._post("/v1/hosts/heartbeat", said))
+        return _read(HeartbeatAnswer.model_validate, self._post("/v1/hosts/heartbeat", said))
 
     def claim(self, asked: ClaimRequest) -> Claim:
         """Claim an attempt.
@@ -41,7 +41,7 @@ class FarmLink:
         Raises:
             Conflict: it is stale; nothing is to be done.
         """
-        return Claim.model_validate(self._post("/v1/claims", asked))
+        return _read(Claim.model_validate, self._post("/v1/claims", asked))
 
     def finish(self, attempt: str, said: Outcome) -> None:
         """Report an outcome.
@@ -52,11 +52,11 @@ class FarmLink:
         self._patiently(f"/v1/attempts/{attempt}/outcome", said)
 
     def declare_outputs(self, attempt: str, said: DeclaredOutputs) -> list[UploadTicket]:
-        return _TICKETS.validate_python(self._patiently(f"/v1/attempts/{attempt}/outputs", said))
+        return _read(_TICKETS.validate_python, self._patiently(f"/v1/attempts/{attempt}/outputs", said))
 
     def part_tickets(self, upload: str, asked: Sequence[PartRequest]) -> list[PartTicket]:
         body = [part.model_dump(mode="json") for part in asked]
-        return _PART_TICKETS.validate_python(self._send(f"/v1/uploads/{upload}/parts", body))
+        return _read(_PART_TICKETS.validate_python, self._send(f"/v1/uploads/{upload}/parts", body))
 
     def record_part(self, upload: str, part: Part) -> None:
         self._post(f"/v1/uploads/{upload}/recorded", part)
@@ -72,7 +72,7 @@ class FarmLink:
         retrying = Retrying(
             retry=retry_if_exception_type(FarmUnreachable),
             stop=stop_after_delay(self._budget_s),
-            wait=wait_exponential_jitter(initial=0.1, max=3.0),
+            wait=wait_exponential_jitter(multiplier=0.1, max=3.0),
             reraise=True,
         )
         return retrying(self._post, path, said)
@@ -81,13 +81,28 @@ class FarmLink:
         return self._send(path, said.model_dump(mode="json"))
 
     def _send(self, path: str, body: Any, timeout: httpx.Timeout = _TIMEOUT) -> Any:
+        """Send one call.
+
+        Raises:
+            FarmUnreachable: no answer, or one that is not the farm's.
+            FarmBug: what is said is no JSON.
+            FarmError: what the farm answers instead.
+        """
         try:
             response = self._http.post(path, json=body, timeout=timeout)
-        except httpx.TransportError as exc:
+        except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise FarmUnreachable(f"The farm at {self._http.base_url} does not answer: {exc}") from exc
-        if response.is_success:
+        except (TypeError, ValueError) as exc:
+            raise FarmBug(f"What is said at {path} is no JSON: {exc}") from exc
+        if not response.is_success:
+            raise _error_of(response)
+        try:
             return response.json() if response.content else None
-        raise _error_of(response)
+        except ValueError as exc:
+            raise FarmUnreachable(
+                f"What answers at {self._http.base_url} is no farm: its answer at {path} is no JSON.",
+                remedy="See that FARM_URL names the farm's API and no proxy answers in its place.",
+            ) from exc
 
 
 class AttemptTickets:
@@ -110,6 +125,21 @@ class AttemptTickets:
 
     def complete(self, upload: str) -> None:
         self._link.complete_upload(upload)
+
+
+def _read(read: Callable[[Any], A], told: Any) -> A:
+    """Read an answer.
+
+    Raises:
+        FarmBug: it is not of the shape that was agreed.
+    """
+    try:
+        return read(told)
+    except ValueError as exc:
+        raise FarmBug(
+            f"The farm's answer can't be read: {str(exc)[:500]}",
+            remedy="Bring the host and the farm to the same version.",
+        ) from exc
 
 
 def _error_of(response: httpx.Response) -> FarmError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +16,8 @@ from farm.wire.hosts import Attestation, Heartbeat
 from workers.link import FarmLink
 
 log = structlog.get_logger()
+PULSE_DIED_EXIT = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 
 class Pulse:
@@ -25,7 +30,7 @@ class Pulse:
         self._waiting: dict[str, None] = {}
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="pulse", daemon=True)
 
     def start(self) -> None:
         """Attest, then beat until closed."""
@@ -57,6 +62,18 @@ class Pulse:
         finally:
             with self._lock:
                 self._waiting.pop(step, None)
+
+    def _live(self) -> None:
+        """Beat until closed. A host without a pulse loses every lease: then the process ends, to be started anew."""
+        try:
+            self._beat()
+        finally:
+            if not self._ending.is_set():
+                traceback.print_exc()
+                log.critical("The pulse died; the worker ends, so that it is started anew.", action="pulse-died")
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(PULSE_DIED_EXIT)
 
     def _beat(self) -> None:
         while not self._ending.is_set():
