@@ -19,7 +19,7 @@ from farm.domain.progress import ENDED, StepPhase
 from farm.ledger.events import host_topic, wake_interested
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
-from farm.ledger.tables import Attempt, Host, Job, JobStep, Outbox, Step, new_id
+from farm.ledger.tables import Attempt, Host, Job, JobStep, Model, Outbox, Step, new_id
 
 BATCH = 50
 RUNNING, STOPPING = "running", "stopping"
@@ -86,8 +86,9 @@ def finish(
     session: Session, attempt_id: str, fencing_token: str, finished: Finished, *, max_attempts: int, backoff_s: float
 ) -> None:
     """End an attempt: its step succeeds, fails, is cancelled, or is tried again when the host was at fault."""
+    _lock_step_of(session, attempt_id)
     attempt = held(session, attempt_id, fencing_token)
-    step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
+    step = session.get_one(Step, attempt.step_id)
     is_current = step.phase == StepPhase.RUNNING and step.attempts == attempt.number
     attempt.state = finished.state if is_current or finished.state != "succeeded" else "lost"
     attempt.ended = func.now()
@@ -122,10 +123,14 @@ def lose_expired(session: Session, *, max_attempts: int) -> bool:
 
     Returns: whether more may have run out.
     """
-    expired = select(Attempt).where(Attempt.state.in_((RUNNING, STOPPING)), Attempt.lease_until < func.now())
-    lost = session.scalars(expired.limit(BATCH).with_for_update(skip_locked=True)).all()
-    for attempt in lost:
-        step = session.get_one(Step, attempt.step_id, with_for_update={"key_share": True})
+    expired = (Attempt.state.in_((RUNNING, STOPPING)), Attempt.lease_until < func.now())
+    theirs = select(Attempt.step_id).where(*expired)
+    locked = select(Step).where(Step.id.in_(theirs)).order_by(Step.id).limit(BATCH)
+    held_now = session.scalars(locked.with_for_update(key_share=True, skip_locked=True)).all()
+    by_id = {step.id: step for step in held_now}
+    found = select(Attempt).where(*expired, Attempt.step_id.in_(by_id)).with_for_update(skip_locked=True)
+    for attempt in session.scalars(found):
+        step = by_id[attempt.step_id]
         failure = _host_lost(step, attempt)
         attempt.state, attempt.ended, attempt.failure = "lost", func.now(), encode(failure)
         notify(session, host_topic(attempt.host))
@@ -136,11 +141,13 @@ def lose_expired(session: Session, *, max_attempts: int) -> bool:
         else:
             set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
             wake_interested(session, step.id)
-    return len(lost) == BATCH
+    return len(held_now) == BATCH
 
 
 def withdraw(session: Session, job: Job) -> None:
-    """End the interest of an ended or cancelled job: steps that no live job wants are stopped or never start.
+    """End the interest of an ended or cancelled job: steps that nobody else wants are stopped or never start.
+
+    Others are live jobs, and models that were submitted for their inspection alone.
 
     The steps are locked before it is asked who else wants them: an interest that was committed meanwhile counts, and
     of two jobs that end at once the second one stops what both wanted.
@@ -153,7 +160,8 @@ def withdraw(session: Session, job: Job) -> None:
         .join(Job, Job.id == JobStep.job_id)
         .where(JobStep.step_id.in_([step.id for step in steps]), Job.id != job.id, Job.ended.is_(None))
     )
-    wanted = set(session.scalars(others))
+    submitted = select(Model.inspect_step).where(Model.inspect_step.in_([step.id for step in steps]))
+    wanted = {*session.scalars(others), *session.scalars(submitted)}
     failure = encode(JobCancelled("No live job wants this step any more.").failure)
     for step in steps:
         if step.id not in wanted:
@@ -174,6 +182,12 @@ def extend(session: Session, host: str, attempt_ids: list[str], *, lease_s: floa
     ).all()
     stopping = session.scalars(select(Attempt.id).where(Attempt.host == host, Attempt.state == STOPPING))
     return list(dict.fromkeys([a for a in attempt_ids if a not in set(extended)] + list(stopping)))
+
+
+def _lock_step_of(session: Session, attempt_id: str) -> None:
+    """Lock a step before its attempt, as everybody does who changes both."""
+    its = select(Attempt.step_id).where(Attempt.id == attempt_id).scalar_subquery()
+    session.scalar(select(Step.id).where(Step.id == its).with_for_update(key_share=True))
 
 
 def _check_host(session: Session, name: str, planned: PlannedStep) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 from farm.domain.artifact import Artifact, FileRef
 from farm.domain.errors import ConversionFailed
 from farm.domain.plan import Input, PlannedStep
-from farm.ledger import Ledger, attempts, hosts, jobs, steps
+from farm.ledger import Ledger, attempts, hosts, jobs, models, steps
 from farm.ledger.access import add_token
 from farm.ledger.attempts import Finished
 from farm.ledger.tables import Attempt, Job, Step, Wakeup
@@ -205,3 +206,56 @@ def test_one_idempotency_key_at_once_brings_one_job(ledger: Ledger) -> None:
 
     assert first == (second[0], True)
     assert second[1] is False
+
+
+def test_a_job_is_cancelled_while_its_host_finishes(ledger: Ledger) -> None:
+    """Both lock the step before the attempt; else each would wait for what the other one holds."""
+    job, step, attempt, token = claimed(ledger, [planned("crossed")])
+
+    def finish_once() -> None:
+        with ledger.transaction() as session:
+            finish(session, attempt, token, Finished("succeeded"))
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.transaction() as session:
+            session.get_one(Step, step, with_for_update={"key_share": True})
+            other: Future[Any] = pool.submit(finish_once)
+            until_blocked_or_done(session, other)
+            jobs.cancel(session, PROJECT, job.id)
+        other.result(timeout=20)
+
+    assert phase_of(ledger, step) == "cancelled"
+
+
+def test_a_lease_runs_out_while_its_job_is_cancelled(ledger: Ledger) -> None:
+    job, step, attempt, _ = claimed(ledger, [planned("expired")])
+    with ledger.transaction() as session:
+        session.get_one(Attempt, attempt).lease_until = func.now() - timedelta(seconds=1)
+
+    def lose_once() -> None:
+        with ledger.transaction() as session:
+            attempts.lose_expired(session, max_attempts=3)
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.transaction() as session:
+            session.get_one(Step, step, with_for_update={"key_share": True})
+            other: Future[Any] = pool.submit(lose_once)
+            until_blocked_or_done(session, other)
+            jobs.cancel(session, PROJECT, job.id)
+        other.result(timeout=20)
+    lose_once()
+
+    assert phase_of(ledger, step) == "cancelled"
+    with ledger.transaction() as session:
+        assert session.get_one(Attempt, attempt).state == "lost"
+
+
+def test_a_submitted_models_inspection_outlives_a_job_that_shared_it(ledger: Ledger) -> None:
+    job, step, _, _ = claimed(ledger, [planned("inspected")])
+    with ledger.transaction() as session:
+        models.register(session, PROJECT, "m.onnx", Artifact((FileRef("m.onnx", "0" * 64, 1),)), planned("inspected"))
+
+    with ledger.transaction() as session:
+        jobs.cancel(session, PROJECT, job.id)
+
+    assert phase_of(ledger, step) == "running"
