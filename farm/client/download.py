@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from farm.domain.errors import NotFound, UnsafeModel
+from farm.domain.names import check_names
 from farm.transfer import Link, download, hash_file, open_link
 from farm.transfer.download import part_path
 from farm.transfer.errors import foreign_errors
-from farm.transfer.tree import check_names
 from farm.wire.jobs import ResultFiles
 from farm.wire.transfers import Download
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from farm.domain.artifact import Artifact, FileRef
 from farm.domain.errors import Actor, Failure, FarmError
+from farm.domain.names import check_names
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -24,6 +25,12 @@ class FileEntry(Message):
     name: str = Field(min_length=1, max_length=512)
     sha256: Sha256
     size_bytes: int = Field(ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _stays_below_its_folder(cls, name: str) -> str:
+        check_names([name])
+        return name
 
     @staticmethod
     def of(ref: FileRef) -> FileEntry:

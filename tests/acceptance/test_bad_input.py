@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ MODELS = {
     "open-axis.onnx": ("open-axis", "width"),
     "custom.onnx": ("custom-operator", "Sparkle"),
     "pickle.pt": ("unsafe-model", ""),
+    "hostile.pt2": ("unsafe-model", "run code"),
 }
 
 
@@ -31,6 +33,7 @@ def test_a_bad_model_is_refused_with_its_reason(farm: Farm, name: str) -> None:
     assert (reason["code"], reason["who_must_act"]) == (code, "submitter")
     assert words in reason["message"]
     assert "Traceback" not in json.dumps(report)
+    assert not Path("/tmp/farm-acceptance-pwned").exists()
 
 
 @pytest.mark.parametrize(
@@ -104,11 +107,11 @@ def test_a_model_that_never_ends_is_stopped(farm: Farm) -> None:
 
 
 def test_a_name_with_escapes_is_refused(farm: Farm) -> None:
-    exit_code, report = farm.submit(str(farm.models / "bold\x1b[31m.onnx"), "--runtime", "onnxruntime")
+    done = farm.command("submit", str(farm.models / "bold\x1b[31m.onnx"), "--target", "auto", "--json")
 
-    assert exit_code == 2
-    assert report["reasons"][0]["code"] == "unsafe-model"
-    assert "\x1b" not in report["reasons"][0]["message"]
+    assert done.returncode == 2
+    assert "no file name should" in done.stderr
+    assert "\x1b[31m" not in done.stderr
 
 
 def test_a_name_with_markup_does_no_harm(farm: Farm) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.errors import BadRequest, DigestMismatch, MissingFile, TransferFailed, UnsafeModel
+from farm.domain.names import check_names
 from farm.transfer import hash_file
 from farm.transfer.download import part_path
 from farm.transfer.link import Patience
-from farm.transfer.tree import check_names
 from farm.transfer.upload import extents_of
 
 

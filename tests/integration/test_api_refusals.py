@@ -1,0 +1,70 @@
+"""What the API answers to requests that are wrong, on real services: a problem document, never a bare 500."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from farm.api.app import create_app
+from farm.ledger import Ledger
+from farm.ledger.access import add_token
+from farm.local import StackInfo, services
+from farm.settings import Settings
+
+BYTES = os.urandom(100)
+SHA256 = hashlib.sha256(BYTES).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """An API in this process, and a user's calls to it."""
+
+    info: StackInfo
+    client: TestClient
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.client.post(f"/v1{path}", json=body)
+
+
+def config_of(info: StackInfo, **changes: Any) -> Settings:
+    return Settings(
+        database_url=SecretStr(info.database),
+        redis_url=SecretStr(info.redis),
+        s3_endpoint=info.s3.endpoint,
+        s3_access_key=SecretStr(info.s3.access_key),
+        s3_secret_key=SecretStr(info.s3.secret_key),
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    with services() as info:
+        ledger = Ledger(info.database)
+        ledger.migrate()
+        ledger.run(lambda session: add_token(session, "token", "user"))
+        ledger.close()
+        app = create_app(config_of(info, single_put_limit_bytes=5 << 20, part_size_bytes=5 << 20))
+        with TestClient(app, raise_server_exceptions=False, headers={"Authorization": "Bearer token"}) as client:
+            yield Api(info, client)
+
+
+def job(name: str = "m.onnx") -> dict[str, Any]:
+    artifact = {"files": [{"name": name, "sha256": SHA256, "size_bytes": 100}]}
+    return {"models": [{"artifact": artifact, "file_name": "m.onnx"}], "targets": ["x86-64-v3"]}
+
+
+def test_a_name_that_climbs_is_refused(api: Api) -> None:
+    answer = api.post("/jobs", job("../../x.onnx"))
+
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "unsafe-model"
+    assert "'../../x.onnx'" in answer.json()["detail"]
