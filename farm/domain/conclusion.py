@@ -104,7 +104,7 @@ def _succeeded(
 def _versus_float(
     plan: Plan, result: PlannedResult, measured: StepState, progress: Sequence[Progress], states: States
 ) -> float | None:
-    """Divide the float median by this one (above 1 is faster); None unless both measurements are valid."""
+    """Divide the float median by this one (above 1 is faster); None unless both are valid and of one host."""
     if result.recipe == BASELINE:
         return 1.0 if measured.facts["conditions"]["valid"] else None
     if result.baseline is None:
@@ -115,7 +115,8 @@ def _versus_float(
     other = states.get(baseline.branches[progress[result.baseline].branch].measure)
     if other is None or other.phase is not StepPhase.SUCCEEDED:
         return None
-    if not (other.facts["conditions"]["valid"] and measured.facts["conditions"]["valid"]):
+    ours, theirs = measured.facts["conditions"], other.facts["conditions"]
+    if not (ours["valid"] and theirs["valid"]) or ours.get("host") != theirs.get("host"):
         return None
     return versus_float(measured.facts["execution_summary"], other.facts["execution_summary"])
 

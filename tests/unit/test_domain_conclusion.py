@@ -148,6 +148,18 @@ def test_numbers_of_a_busy_machine_are_shown_as_invalid_and_not_compared() -> No
         assert body["execution_summary"]["versus_float"] is None
 
 
+def test_medians_of_two_hosts_are_not_divided_by_one_another() -> None:
+    run = finish(planned(runtimes=("ort",)))
+    quantized = run.plan.results[1].branches[0].measure
+    conditions = run.states[quantized].facts["conditions"]
+    conditions["host"] = "two"
+
+    body = conclude(run.plan, run.progress, 1, run.states)
+
+    assert run.body("ort", "int8-static")["execution_summary"]["versus_float"] == pytest.approx(2.0)
+    assert (body["verdict"], body["execution_summary"]["versus_float"]) == ("ok", None)
+
+
 def test_no_step_of_a_result_that_ended_is_left_under_way() -> None:
     run = Run(planned(recipes=("float32",), runtimes=("ort",)))
     (branch,) = run.plan.results[0].branches
