@@ -26,9 +26,9 @@ from farm.domain.errors import (
     ToolTimedOut,
     UnsafeModel,
 )
+from farm.domain.names import check_names
 from farm.domain.stage import Kind
 from farm.transfer import hash_file
-from farm.transfer.tree import check_names
 from workers.sandbox.values import OUT_OF_MEMORY_EXIT, Call, Ending
 from workers.sanity import check_facts, check_outputs, check_storable, storable
 

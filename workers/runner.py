@@ -25,6 +25,7 @@ from farm.domain.errors import (
     Failure,
     FarmBug,
     FarmError,
+    FarmUnreachable,
     HostError,
     HostFull,
     JobCancelled,
@@ -98,13 +99,25 @@ class Runner:
     def _run_claimed(self, claim: Claim, stop: threading.Event) -> str:
         work = self.config.work_dir.resolve() / claim.attempt
         try:
-            outcome = self._outcome(claim, work, stop)
-            self.link.finish(claim.attempt, outcome)
+            outcome = self._finish(claim, self._outcome(claim, work, stop))
         finally:
             shutil.rmtree(work, ignore_errors=True)
         if outcome.failure is not None and outcome.state == "failed":
             raise StepFailed(f"{outcome.failure.code}: {outcome.failure.message}")
         return outcome.state
+
+    def _finish(self, claim: Claim, outcome: Outcome) -> Outcome:
+        """Report an outcome; when the farm refuses its content, report that instead. Returns: what was reported."""
+        try:
+            self.link.finish(claim.attempt, outcome)
+        except (Conflict, FarmUnreachable):
+            raise
+        except FarmError as error:
+            log.warning("The farm refuses the outcome.", action="finish", code=error.code, reason=error.message)
+            refused = FarmBug(f"The farm refused what {claim.stage} ended with: {error.message}")
+            outcome = self._bare(claim, refused, run_time_s=outcome.run_time_s)
+            self.link.finish(claim.attempt, outcome)
+        return outcome
 
     def _outcome(self, claim: Claim, work: Path, stop: threading.Event) -> Outcome:
         """Turn whatever happens into an outcome; when it can't be told as it is, into one that says only that."""
@@ -116,12 +129,17 @@ class Runner:
             log.warning("The log could not be stored.", action="send-log", code=unsent.code, reason=unsent.message)
         tell = partial(self._told, attempt, made=made, failure=failure, sent=sent, started=started)
         outcome, untold = self._caught(claim.stage, tell)
-        return outcome or Outcome(
+        why = untold or FarmBug("The outcome got lost.")
+        return outcome or self._bare(claim, why, run_time_s=time.monotonic() - started)
+
+    def _bare(self, claim: Claim, error: FarmError, *, run_time_s: float) -> Outcome:
+        """Say that an attempt failed, and nothing that could be refused."""
+        return Outcome(
             fencing_token=claim.fencing_token,
             state="failed",
-            failure=_entry((untold or FarmBug("The outcome got lost.")).failure),
+            failure=_entry(error.failure),
             isolation=self.sandbox.level.value,
-            run_time_s=time.monotonic() - started,
+            run_time_s=run_time_s,
         )
 
     def _caught(self, stage: str, act: Callable[[], T]) -> tuple[T | None, FarmError | None]:

@@ -49,15 +49,26 @@ class Farm:
     stage: str
     url: str = ""
     told: list[dict[str, Any]] = field(default_factory=list)
+    refuses: str | None = None
+    stores: bool = False
+    stored: list[bytes] = field(default_factory=list)
 
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         if path == "/v1/claims":
             return 200, claim(self.stage)
         if path.endswith("/outcome"):
+            if self.refuses in body["facts"]:
+                return 422, problem("bad-request", "These facts are refused.", "submitter")
             self.told.append(body)
             return 200, None
-        failure = {"code": "farm-unreachable", "message": "No store here.", "who_must_act": "operator"}
-        return 503, failure | {"retryable": True, "remedy": None, "evidence": {}}
+        if self.stores:
+            return 200, [{"method": "put", "url": f"{self.url}/bucket/object"}]
+        return 503, problem("farm-unreachable", "No store here.", "operator")
+
+
+def problem(code: str, message: str, who_must_act: str) -> dict[str, Any]:
+    said = {"code": code, "message": message, "who_must_act": who_must_act}
+    return said | {"retryable": False, "remedy": None, "evidence": {}}
 
 
 @dataclass(slots=True)
@@ -114,6 +125,12 @@ def farm() -> Iterator[Farm]:
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        def do_PUT(self) -> None:
+            double.stored.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
             return
@@ -227,3 +244,29 @@ def test_a_measurement_that_can_not_be_read_is_not_our_bug() -> None:
         Bench("host-1", profile).measure(
             lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", threads=1, stop=threading.Event()
         )
+
+
+def test_an_outcome_that_the_farm_refuses_becomes_a_failure(farm: Farm, tmp_path: Path) -> None:
+    farm.refuses = "strange"
+
+    told = outcome_of(farm, tmp_path, tells(facts={"strange": 1}))
+
+    assert (told["state"], told["failure"]["code"]) == ("failed", "farm-bug")
+    assert "These facts are refused." in told["failure"]["message"]
+
+
+def test_nothing_of_the_host_is_stored_through_a_link_that_a_child_made(farm: Farm, tmp_path: Path) -> None:
+    farm.stores = True
+    farm.stage = "onnx-to-tflite"
+    (tmp_path / "secret").write_text("the host's own")
+
+    def link(work: Path) -> None:
+        (work / "log.txt").symlink_to(tmp_path / "secret")
+        (work / "model.tflite").write_bytes(b"a model")
+        tells(outputs={"model": "model.tflite"})(work)
+
+    told = outcome_of(farm, tmp_path, link)
+
+    assert told["state"] == "succeeded"
+    assert b"a model" in farm.stored
+    assert not [stored for stored in farm.stored if b"the host's own" in stored]
