@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from farm.domain.artifact import Artifact, FileRef
 from farm.domain.errors import Actor, Failure, FarmError
 from farm.domain.names import check_names
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -17,6 +20,16 @@ class Message(BaseModel):
     """A frozen message that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_storable(cls, data: Any) -> Any:
+        """Refuse text that PostgreSQL can't hold, wherever it stands."""
+        if isinstance(data, Mapping):
+            for name, value in data.items():
+                if not _is_text(value):
+                    raise ValueError(f"{name!a} holds a NUL character or half a surrogate pair")
+        return data
 
 
 class FileEntry(Message):
@@ -45,6 +58,13 @@ class ArtifactEntry(Message):
 
     files: list[FileEntry] = Field(min_length=1)
     is_tree: bool = False
+
+    @model_validator(mode="after")
+    def _is_one_artifact(self) -> Self:
+        check_names([f.name for f in self.files])
+        if len(self.files) > 1 and not self.is_tree:
+            raise ValueError("several files are a tree: is_tree must be true")
+        return self
 
     @staticmethod
     def of(artifact: Artifact) -> ArtifactEntry:
@@ -79,3 +99,12 @@ class FailureEntry(Message):
         return FarmError.from_failure(
             Failure(self.code, self.message, self.who_must_act, self.retryable, self.remedy, self.evidence)
         )
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether every string within a JSON value is valid Unicode without NUL."""
+    if isinstance(value, str):
+        return _NO_TEXT.search(value) is None
+    if isinstance(value, Mapping):
+        return all(_is_text(key) and _is_text(item) for key, item in value.items())
+    return not isinstance(value, Sequence) or isinstance(value, bytes) or all(map(_is_text, value))

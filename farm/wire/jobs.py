@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from farm.wire.base import ArtifactEntry, FailureEntry, FileEntry, Message
 from farm.wire.transfers import Download
 
 JobState = Literal["inspecting", "planned", "running", "succeeded", "partial", "failed", "refused", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "partial", "failed", "refused", "cancelled")
+DOCUMENTS = ("manifest.json", "report.json", "report.html")
+"""What is published beside each result's model files."""
+LONGEST_AGE_S = 10 * 365.25 * 86400
+
+
+def _leaves_room(artifact: ArtifactEntry) -> ArtifactEntry:
+    """Keep the names of the documents that are published beside a model's files free."""
+    if taken := [f.name for f in artifact.files if f.name in DOCUMENTS]:
+        raise ValueError(f"the farm publishes its own {taken[0]} beside the model's files: rename yours")
+    return artifact
+
+
+SourceEntry = Annotated[ArtifactEntry, AfterValidator(_leaves_room)]
+Label = Annotated[str, Field(max_length=200)]
 
 
 class ModelRequest(Message):
@@ -21,7 +35,7 @@ class ModelRequest(Message):
     uploaded .npz files whose arrays go by input name; `evaluation` also holds `labels`.
     """
 
-    artifact: ArtifactEntry
+    artifact: SourceEntry
     name: str | None = Field(default=None, max_length=200)
     file_name: str = Field(max_length=255, description="the submitted file's or folder's own name")
     inputs: list[str] = Field(default_factory=list)
@@ -41,8 +55,8 @@ class JobRequest(Message):
     constraints: list[str] = Field(default_factory=list)
     objective: Literal["latency", "size", "accuracy", "memory"] | None = None
     name: str | None = Field(default=None, max_length=200)
-    labels: dict[str, str] = Field(default_factory=dict)
-    max_measurement_age_s: float = Field(default=0.0, ge=0)
+    labels: dict[Label, Label] = Field(default_factory=dict, max_length=100)
+    max_measurement_age_s: float = Field(default=0.0, ge=0, le=LONGEST_AGE_S)
     max_runtime_seconds: float | None = Field(default=None, gt=0)
 
 
@@ -84,7 +98,7 @@ class ModelView(Message):
 class ModelCreate(Message):
     """Register uploaded files as a model, to have it inspected."""
 
-    artifact: ArtifactEntry
+    artifact: SourceEntry
     file_name: str = Field(max_length=255)
 
 

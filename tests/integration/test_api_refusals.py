@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,3 +69,12 @@ def test_a_name_that_climbs_is_refused(api: Api) -> None:
     assert answer.status_code == 422
     assert answer.json()["code"] == "unsafe-model"
     assert "'../../x.onnx'" in answer.json()["detail"]
+
+
+def test_text_that_no_ledger_holds_is_refused(api: Api) -> None:
+    for text in ("a\\u0000b", "a\\ud800b"):
+        body = json.dumps(job() | {"name": "NAME"}).replace("NAME", text)
+        answer = api.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+
+        assert answer.status_code == 422
+        assert "surrogate" in answer.json()["detail"]
