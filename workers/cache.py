@@ -17,9 +17,9 @@ from pathlib import Path
 
 from farm.domain.codec import digest
 from farm.domain.errors import BadRequest, HostFull
+from farm.domain.names import check_names
 from farm.transfer import Link, fetch_tree
 from farm.transfer.errors import foreign_errors
-from farm.transfer.tree import check_names
 from farm.wire.transfers import Download
 
 _READ_ONLY = 0o444
