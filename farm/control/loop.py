@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from farm.control.advance import advance_next
 from farm.control.messages import Republisher, send_outbox
 from farm.control.publishing import publish_next
+from farm.control.stuck import StuckSteps
 from farm.domain.errors import FarmError
 from farm.ledger import Ledger
 from farm.ledger.attempts import lose_expired
@@ -32,6 +33,7 @@ from farm.store import Store
 
 log = structlog.get_logger()
 RETENTION_EVERY_S = 300.0
+STUCK_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class Control:
                 (
                     Duty("lose-expired-leases", lambda s: lose_expired(s, max_attempts=config.max_attempts)),
                     Duty("republish-lost", lost.republish),
+                    Duty("give-up-stuck-steps", StuckSteps(config.host_grace_s).give_up, STUCK_EVERY_S),
                     Duty("expire-uploads", lambda s: _expire_uploads(s, store, config), RETENTION_EVERY_S),
                 ),
             ),
