@@ -6,8 +6,11 @@ task does not end the worker), no prefetch (messages don't sit behind a busy wor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from farm.domain.errors import FarmUnreachable
 from farm.settings import settings
 
 if TYPE_CHECKING:
@@ -70,16 +73,35 @@ class Broker:
 
     def has_lost_all(self) -> bool:
         """Tell whether Redis lost what it held (flushed, or restarted empty) since it was last marked as whole."""
-        return not self._redis.exists(_EPOCH)
+        with _answering():
+            return not self._redis.exists(_EPOCH)
 
     def mark_whole(self) -> None:
-        self._redis.set(_EPOCH, "1")
+        with _answering():
+            self._redis.set(_EPOCH, "1")
 
     def length(self, queue: str) -> int:
-        return int(self._redis.llen(queue))
+        with _answering():
+            return int(self._redis.llen(queue))
 
     def ping(self) -> None:
-        self._redis.ping()
+        with _answering():
+            self._redis.ping()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what Redis' client says into the farm's error.
+
+    Raises:
+        FarmUnreachable: Redis does not answer, or not as asked.
+    """
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise FarmUnreachable(f"The queue does not answer: {error}") from error
 
 
 def __getattr__(name: str) -> Celery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
@@ -16,6 +17,7 @@ from farm.ledger.hosts import live_hosts
 from farm.queue import Broker
 from farm.wire.jobs import RouteView, TargetView
 
+log = structlog.get_logger()
 router = APIRouter(tags=["farm"])
 
 
@@ -24,9 +26,9 @@ def health(parts: Parts) -> JSONResponse:
     """Ask ledger, queue and store; 503 when one does not answer."""
     broker = Broker(parts.config.redis_url.get_secret_value())
     said = {
-        "ledger": _ask(parts.ledger.ping),
-        "queue": _ask(broker.ping),
-        "store": _ask(parts.store.ping),
+        "ledger": _ask("ledger", parts.ledger.ping),
+        "queue": _ask("queue", broker.ping),
+        "store": _ask("store", parts.store.ping),
     }
     well = all(answer == "ok" for answer in said.values())
     return JSONResponse(
@@ -79,9 +81,11 @@ def _route(spec: StageSpec, available: bool) -> RouteView:
     )
 
 
-def _ask(ping: Callable[[], None]) -> str:
+def _ask(part: str, ping: Callable[[], None]) -> str:
+    """Ask one part; why it does not answer is the operator's to read in the log, not any caller's."""
     try:
         ping()
     except (FarmError, OSError) as error:
-        return str(error)
+        log.warning("A part does not answer.", action="health", part=part, error=str(error))
+        return "does not answer"
     return "ok"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from farm.domain.codec import encode
 from farm.domain.errors import (
@@ -59,18 +61,20 @@ def status_of(error: FarmError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem(errors: Sequence[FarmError]) -> JSONResponse:
-    """Answer with the first error, and all of them as `reasons`."""
+def problem(
+    errors: Sequence[FarmError], *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Answer with the first error, and all of them as `reasons`; `status` is the first one's unless given."""
     first = errors[0]
     told: dict[str, Any] = {
         "type": f"urn:edge-model-farm:{first.code}",
         "title": first.code.replace("-", " "),
-        "status": status_of(first),
+        "status": status or status_of(first),
         "detail": first.message,
         **encode(first.failure),
         "reasons": [encode(error.failure) for error in errors],
     }
-    return JSONResponse(told, status_code=told["status"], media_type=MEDIA_TYPE)
+    return JSONResponse(told, status_code=told["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
 def install(app: FastAPI) -> None:
@@ -78,6 +82,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FarmError, _farm_error)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _no_such_route)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -99,6 +104,18 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
         raise error
     wrong = [BadRequest(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}.") for e in error.errors()]
     return problem(wrong or [BadRequest("The request can't be read.")])
+
+
+async def _no_such_route(request: Request, error: Exception) -> JSONResponse:
+    """Answer a path or a method that the farm does not have; status and headers stay the framework's."""
+    if not isinstance(error, HTTPException):
+        raise error
+    kind = NotFound if error.status_code == HTTPStatus.NOT_FOUND else BadRequest
+    return problem(
+        [kind(f"{request.method} {request.url.path}: {error.detail}.")],
+        status=error.status_code,
+        headers=error.headers,
+    )
 
 
 async def _bug(request: Request, error: Exception) -> JSONResponse:

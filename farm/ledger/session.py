@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -42,10 +43,12 @@ class Ledger:
         try:
             with self._sessions.begin() as session:
                 yield session
-        except OperationalError as exc:
+        except (OperationalError, InterfaceError) as exc:
             if _lost_race(exc):
                 raise
             raise FarmUnreachable(f"The ledger does not answer: {str(exc.orig).strip()}") from exc
+        except PoolTimeout as exc:
+            raise FarmUnreachable("All connections to the ledger are in use; none became free in time.") from exc
 
     def run(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction, again when it lost a race with another one."""

@@ -13,8 +13,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from sqlalchemy import create_engine, text
 
 from farm.api.app import create_app
+from farm.domain.errors import FarmUnreachable
 from farm.ledger import Ledger
 from farm.ledger.access import add_token
 from farm.local import StackInfo, services
@@ -72,9 +74,38 @@ def test_a_name_that_climbs_is_refused(api: Api) -> None:
 
 
 def test_text_that_no_ledger_holds_is_refused(api: Api) -> None:
-    for text in ("a\\u0000b", "a\\ud800b"):
-        body = json.dumps(job() | {"name": "NAME"}).replace("NAME", text)
+    for name in ("a\\u0000b", "a\\ud800b"):
+        body = json.dumps(job() | {"name": "NAME"}).replace("NAME", name)
         answer = api.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
 
         assert answer.status_code == 422
         assert "surrogate" in answer.json()["detail"]
+
+
+def test_a_path_or_method_that_is_not_there_is_a_problem(api: Api) -> None:
+    for answer, status in ((api.client.get("/v1/nothing"), 404), (api.client.delete("/v1/health"), 405)):
+        assert answer.status_code == status == answer.json()["status"]
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["allow"] == "GET"
+
+
+def test_health_names_the_part_that_does_not_answer_and_no_more(api: Api) -> None:
+    config = config_of(api.info).model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+
+    with TestClient(create_app(config), raise_server_exceptions=False) as client:
+        answer = client.get("/v1/health")
+
+    assert answer.status_code == 503
+    assert answer.json()["parts"] == {"ledger": "ok", "queue": "does not answer", "store": "ok"}
+
+
+def test_a_ledger_without_a_free_connection_is_unreachable(api: Api) -> None:
+    ledger = Ledger(api.info.database, pool_size=1)
+    ledger.engine = create_engine(api.info.database, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    ledger._sessions.configure(bind=ledger.engine)
+
+    with ledger.transaction() as session:
+        session.execute(text("SELECT 1"))
+        with pytest.raises(FarmUnreachable, match="in use"):
+            ledger.ping()
+    ledger.engine.dispose()
