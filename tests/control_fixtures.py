@@ -62,10 +62,11 @@ def farm(whole_farm: Farm) -> Farm:
     return whole_farm
 
 
-def attest(session: Session, lock: str = LOCK) -> None:
+def attest(session: Session, lock: str = LOCK, **environments: str) -> None:
     said = {
         **{"name": HOST, "profile": "x86-64-v3", "can_measure": True, "architecture": "x86_64", "emulated": False},
-        **{"isolation": "full", "environments": {"builder": lock}, "serves": [QUEUE]},
+        **{"isolation": "full", "environments": {"builder": lock, **environments}},
+        **{"serves": [QUEUE, "target.x86-64-v3"]},
     }
     hosts.attest(session, Attestation.model_validate(said))
 

@@ -21,6 +21,8 @@ from farm.ledger.tables import Job, Result
 from farm.settings import Settings
 from farm.wire.jobs import JobRequest, ModelRequest
 
+Inspections = dict[tuple[str, str], StepState]
+
 
 def plan_job(session: Session, job: Job, config: Settings) -> bool:
     """Plan a job whose inspections have all ended, or refuse it; False while one is still under way."""
@@ -29,10 +31,8 @@ def plan_job(session: Session, job: Job, config: Settings) -> bool:
         return False
     request = JobRequest.model_validate(job.request)
     world = catalog.world(hosts.live_hosts(session, grace_s=config.host_grace_s))
-    by_digest = _by_digest(session, job.id)
-    models = [
-        _submitted(name, model, by_digest) for name, model in zip(model_names(request), request.models, strict=True)
-    ]
+    found = _inspections(session, job.id)
+    models = [_submitted(name, model, found) for name, model in zip(model_names(request), request.models, strict=True)]
     planned = make_plan(wanted_of(job.id, request), models, world)
     job.snapshot = {"hosts": encode(world.hosts)}
     if isinstance(planned, Plan):
@@ -54,9 +54,10 @@ def _store(session: Session, job: Job, plan: Plan, request: JobRequest) -> None:
     jobs.change_state(session, job, "planned")
 
 
-def _submitted(name: str, model: ModelRequest, by_digest: dict[str, StepState]) -> Submitted:
+def _submitted(name: str, model: ModelRequest, inspections: Inspections) -> Submitted:
     artifact = model.artifact.artifact()
-    inspected = by_digest[artifact.digest]
+    inspector = catalog.inspector(catalog.source_format(model.file_name, artifact))
+    inspected = inspections[inspector.name, artifact.digest]
     failures = [inspected.failure] if inspected.failure else []
     given = []
     for text in model.inputs:
@@ -67,7 +68,7 @@ def _submitted(name: str, model: ModelRequest, by_digest: dict[str, StepState]) 
     arrays: list[dict[str, Any]] = []
     data = [data_artifact(entry) for entry in (model.calibration, model.evaluation)]
     for what in data:
-        found = by_digest[what.digest] if what else None
+        found = inspections[catalog.data_inspector().name, what.digest] if what else None
         if found and found.failure:
             failures.append(found.failure)
         arrays.append(dict(found.facts.get("arrays", {})) if found else {})
@@ -90,10 +91,15 @@ def _submitted(name: str, model: ModelRequest, by_digest: dict[str, StepState]) 
     )
 
 
-def _by_digest(session: Session, job_id: str) -> dict[str, StepState]:
-    """Find the inspections by the digest of what they looked into."""
+def _inspections(session: Session, job_id: str) -> Inspections:
+    """Find the inspections by their stage and the digest of what they looked into: one file may have two formats."""
     found = steps.states_of(session, job_id)
     planned = {
         row.id: steps.planned_of(row) for row in steps.by_ids(session, [s.step for s in found.values()]).values()
     }
-    return {given.artifact.digest: s for s in found.values() for given in planned[s.step].inputs if given.artifact}
+    return {
+        (s.stage, given.artifact.digest): s
+        for s in found.values()
+        for given in planned[s.step].inputs
+        if given.artifact
+    }
