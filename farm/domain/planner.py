@@ -195,7 +195,7 @@ class _Context:
         if RECIPES[recipe].needs_calibration and self.model.calibration is None:
             error = Incompatible(
                 f"Recipe {recipe} needs calibration data, and {self.model.name} has none.",
-                remedy="Add --calibration FILE.npz with at least 16 samples, arrays by input name.",
+                remedy="Add --calibration FILE.npz with samples in the tens, arrays by input name.",
             )
             return self.failed(target, runtime, recipe, error.failure)
         catalogue = self.builder.world.catalogue

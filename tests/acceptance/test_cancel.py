@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -52,6 +54,18 @@ def test_cancelling_leaves_no_process_within_two_seconds(farm: Farm) -> None:
     assert farm.client.job(job.id).state == "cancelled"
     assert farm.command("watch", job.id).returncode == 4
     print(f"processes gone {took_s:.2f} s after the answer")
+
+
+def test_a_tool_that_crashes_is_told_as_such_and_the_worker_lives_on(farm: Farm) -> None:
+    job = farm.client.submit(farm.models / "endless.onnx", targets=["auto"], runtimes=["onnxruntime"])
+    until(lambda: reference_runs(farm, job.id) and len(running_children(farm)) > 1, 60, "the start of the endless step")
+
+    os.kill(max(running_children(farm)), signal.SIGSEGV)
+    (result,) = job.wait(timeout=60).results
+
+    assert (result.failure_type, result.who_must_act) == ("tool-crashed", "toolchain")
+    assert "SIGSEGV" in (result.message or "")
+    assert farm.submit(str(farm.models / "tiny-7.onnx"), "--runtime", "onnxruntime")[0] == 0
 
 
 def test_a_step_that_another_job_wants_goes_on(farm: Farm) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +83,19 @@ def endless_onnx() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
+def hostile_program(folder: Path) -> None:
+    """Put a pickle that runs a command where a .pt2 keeps its sample inputs."""
+    payload = io.BytesIO()
+    torch.save(Runs(), payload)
+    with zipfile.ZipFile(folder / "tiny.pt2") as good, zipfile.ZipFile(folder / "hostile.pt2", "w") as hostile:
+        for name in good.namelist():
+            hostile.writestr(name, payload.getvalue() if "sample_inputs" in name else good.read(name))
+
+
 def main(folder: Path) -> None:
     torch.manual_seed(0)
     torch.export.save(torch.export.export(Tiny().eval(), (torch.zeros(1, 1, 8, 8),)), folder / "tiny.pt2")
+    hostile_program(folder)
     for seed in range(VARIANTS):
         onnx.save(tiny_onnx(seed), folder / f"tiny-{seed}.onnx")
     onnx.save(tiny_onnx(1000, axis="rows"), folder / "open-batch.onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farm.domain.facts import ModelFacts
+from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Verdict
 
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
@@ -12,7 +12,12 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 def refused_operators(facts: ModelFacts, tool: str, more: frozenset[str] = frozenset()) -> Verdict:
-    """Refuse a model whose operators `tool` has no TFLite form for, all of them named."""
+    """Refuse a model whose operators `tool` has no TFLite form for, all of them named.
+
+    Only a source that is ONNX itself can be judged ahead: the facts of another one name another library's operators.
+    """
+    if facts.format is not Format.ONNX:
+        return Verdict.yes()
     bad = sorted(set(facts.operators) & (CONTROL_FLOW | SEQUENCES | STRINGS | more))
     if bad:
         return Verdict.no(
