@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from farm.api.context import Anyone, Context, Parts
 from farm.domain.artifact import FileRef
-from farm.domain.errors import TooLarge
+from farm.domain.errors import BadRequest, DigestMismatch, NotFound, TooLarge
 from farm.ledger import files
 from farm.ledger.tables import Upload
 from farm.wire.transfers import Part, PartRequest, PartTicket, UploadRequest, UploadTicket
@@ -27,6 +27,8 @@ def declare(asked: UploadRequest, parts: Parts, caller: Anyone) -> UploadTicket:
 def part_urls(upload: str, asked: list[PartRequest], parts: Parts, caller: Anyone) -> list[PartTicket]:
     """Sign a URL for each part."""
     row = parts.ledger.run(lambda session: files.get_upload(session, caller.project, upload))
+    for part in asked:
+        _fits(part, row.size_bytes, part_size_bytes=parts.config.part_size_bytes)
     signed = [
         parts.store.presign_part(row.id, row.multipart_id, part.number, part.sha256_base64, part.size_bytes)
         for part in asked
@@ -50,7 +52,11 @@ def record(upload: str, part: Part, parts: Parts, caller: Anyone) -> Response:
 def complete(upload: str, parts: Parts, caller: Anyone) -> Response:
     """Join the parts, read the whole once against its digest, and count it. A second call changes nothing."""
     row = parts.ledger.run(lambda session: files.get_upload(session, caller.project, upload))
-    _promote(parts, row)
+    try:
+        _promote(parts, row)
+    except (DigestMismatch, NotFound):
+        parts.ledger.run(lambda session: files.forget_upload(session, row.id))
+        raise
 
     def note(session: Session) -> None:
         files.record_blob(session, caller.project, FileRef(row.sha256, row.sha256, row.size_bytes))
@@ -107,6 +113,19 @@ def _open_upload(session: Session, parts: Context, project: str, file: FileRef) 
     upload_id = files.new_upload_id()
     multipart_id = parts.store.begin_multipart(upload_id)
     return files.add_upload(session, project, upload_id=upload_id, file=file, multipart_id=multipart_id)
+
+
+def _fits(part: PartRequest, size_bytes: int, *, part_size_bytes: int) -> None:
+    """Hold a part to the size that its file was declared with.
+
+    Raises:
+        BadRequest: the file has no such part, or it has another size.
+    """
+    expected = min(part_size_bytes, size_bytes - (part.number - 1) * part_size_bytes)
+    if expected <= 0:
+        raise BadRequest(f"A file of {size_bytes} bytes has no part {part.number} of {part_size_bytes} bytes.")
+    if part.size_bytes != expected:
+        raise BadRequest(f"Part {part.number} has {expected} bytes, not {part.size_bytes}.")
 
 
 def _promote(parts: Context, row: Upload) -> None:

@@ -73,6 +73,11 @@ def get_upload(session: Session, project: str, upload_id: str, *, lock: bool = F
     return upload
 
 
+def forget_upload(session: Session, upload_id: str) -> None:
+    """Forget an upload that can't be completed any more, so that its file may be declared anew."""
+    session.execute(delete(Upload).where(Upload.id == upload_id))
+
+
 def take_expired_uploads(session: Session, *, older_than_s: float) -> list[tuple[str, str]]:
     """Forget uploads that nobody finished; return their ids and multipart ids."""
     gone = delete(Upload).where(Upload.created < func.now() - timedelta(seconds=older_than_s))
