@@ -34,7 +34,8 @@ class Api:
     client: TestClient
 
     def post(self, path: str, body: Any) -> httpx.Response:
-        return self.client.post(f"/v1{path}", json=body)
+        answer: httpx.Response = self.client.post(f"/v1{path}", json=body)
+        return answer
 
 
 def config_of(info: StackInfo, **changes: Any) -> Settings:
