@@ -43,6 +43,11 @@ class Job:
         return self.view.state in ENDED
 
     @property
+    def reasons(self) -> list[str]:
+        """Return why the job was refused or could not go on, one full sentence each; empty when all is well."""
+        return [str(reason["message"]) for reason in self.view.reasons]
+
+    @property
     def results(self) -> list[Result]:
         """Return what each model x target x runtime x recipe came to so far."""
         return list(self.report().results)
