@@ -1,6 +1,6 @@
 """Control's loops: wait for a notification or a tick, then do what is due.
 
-Four loops run beside one another, so that neither planning nor a slow store holds up a message, and a silent broker
+Loops run beside one another, so that neither planning nor a slow store holds up a message, and a silent broker
 never holds up a lease: moving jobs on, sending messages, publishing results, and watching over leases, lost messages
 and leftovers. Any number of controls may run: work is claimed by row locks, there is no leader.
 """
@@ -32,6 +32,8 @@ from farm.settings import Settings, settings
 from farm.store import Store
 
 log = structlog.get_logger()
+PUBLISHERS = ("publishing-1", "publishing-2", "publishing-3")
+"""Publishing waits for the store most of the time."""
 RETENTION_EVERY_S = 300.0
 STUCK_EVERY_S = 5.0
 
@@ -87,7 +89,10 @@ class Control:
         self.loops = (
             Loop("moving", (CONTROL,), (Duty("advance-jobs", lambda s: advance_next(s, config)),)),
             Loop("sending", (OUTBOX,), (Duty("send-outbox", lambda s: send_outbox(s, app, config)),)),
-            Loop("publishing", (PUBLISHING,), (Duty("publish-results", lambda s: publish_next(s, store)),)),
+            *(
+                Loop(name, (PUBLISHING,), (Duty("publish-results", lambda s: publish_next(s, store)),))
+                for name in PUBLISHERS
+            ),
             Loop(
                 "watching",
                 (),

@@ -61,10 +61,12 @@ def interested(session: Session, step_id: str) -> list[str]:
 
 
 def take_wakeups(session: Session, limit: int = 20) -> list[str]:
-    """Take jobs to look at; others may take different ones at the same time."""
-    ids = select(Wakeup.id).order_by(Wakeup.id).limit(limit).with_for_update(skip_locked=True)
-    taken = session.execute(delete(Wakeup).where(Wakeup.id.in_(ids)).returning(Wakeup.job_id))
-    return list(dict.fromkeys(taken.scalars()))
+    """Take jobs to look at, and with each all that woke it so far; others may take different ones at the same time."""
+    first = select(Wakeup).order_by(Wakeup.id).limit(limit).with_for_update(skip_locked=True)
+    jobs = list(dict.fromkeys(row.job_id for row in session.scalars(first)))
+    same = select(Wakeup.id).where(Wakeup.job_id.in_(jobs)).with_for_update(skip_locked=True)
+    session.execute(delete(Wakeup).where(Wakeup.id.in_(same)), execution_options={"synchronize_session": False})
+    return jobs
 
 
 def events_after(session: Session, job_id: str, last_id: int, limit: int = 500) -> list[Event]:
