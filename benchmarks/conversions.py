@@ -46,7 +46,8 @@ def measure(stand: Stand, say: Say) -> list[Figure]:
 
     say("the demo's job, with its measurements")
     first_s, report = timed(farm)
-    again = [timed(farm)[0] for _ in range(RESUBMISSIONS)]
+    again = [timed(farm) for _ in range(RESUBMISSIONS)]
+    inside_s = [_inside_s(stand, told["job"]) for _, told in again]
     worklist = _worklist(stand, report["job"], job_file.parent)
     farm_s, script_s = _taking_turns(stand, farm, worklist, say)
     stand.forget_steps()
@@ -63,11 +64,24 @@ def measure(stand: Stand, say: Say) -> list[Figure]:
             beside={
                 "farm s, one core": median(farm_s),
                 "script s, one core": median(script_s),
-                "ratio with all cores": free_s / median(script_s),
+                "farm s, all cores": free_s,
             },
         ),
-        Figure("resubmission_s", median(again), "s", aim=1.0, limit=first_s, limit_is="s for the first time"),
+        Figure(
+            "resubmission_s",
+            median(seconds for seconds, _ in again),
+            "s",
+            aim=1.0,
+            limit=first_s,
+            limit_is="s for the first time",
+            beside={"from accepted to ended": median(inside_s)},
+        ),
     ]
+
+
+def _inside_s(stand: Stand, job: str) -> float:
+    ((seconds,),) = stand.rows("SELECT extract(epoch FROM ended - created) FROM job WHERE id = :job", {"job": job})
+    return float(seconds)
 
 
 def _taking_turns(
