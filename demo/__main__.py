@@ -18,7 +18,7 @@ from farm.report.model import Report, Result
 
 DATA = Path(".farm")
 EXPECTED = 12
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> int:
