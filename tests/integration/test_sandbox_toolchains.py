@@ -78,8 +78,11 @@ def test_litert_torch_converts_and_litert_runs_the_file(at: Bench) -> None:
     measured = at.work()
     (measured / "model.tflite").write_bytes((converted / "model.tflite").read_bytes())
 
-    run(at, "litert_runs", work=measured, name="litert", fresh=True)
-    run(at, "litert_runs", work=measured, preload=("ai_edge_litert.interpreter",))
+    _, fresh = run(at, "litert_runs", work=measured, name="litert", fresh=True)
+    _, forked = run(at, "litert_runs", work=measured, preload=("ai_edge_litert.interpreter",))
+
+    assert fresh > 0
+    assert forked == pytest.approx(fresh)
 
 
 @pytest.mark.parametrize("name", ["builder", "onnxruntime"])

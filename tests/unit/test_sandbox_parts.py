@@ -17,9 +17,9 @@ from workers.sandbox.selftest import Finding, Row, Trial, table
 
 JOB = Job(
     entry="workers.sandbox.empty:main",
-    work="/work/run",
+    work="/place/run",
     readable=("/data/model.onnx",),
-    import_root="/work/code",
+    import_root="/place/code",
     code=("/farm/farm", "/farm/workers"),
     limits=Limits(wall_s=1, memory_bytes=2, disk_bytes=3, file_bytes=4, cpu_s=None),
     level=Level.FULL,
