@@ -23,7 +23,10 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 
 
 class Kind(StrEnum):
-    """What a stage does; also the folder of workers/stages it lives in."""
+    """What a stage does; also the folder of workers/stages it lives in.
+
+    A `minimize` stage makes a small reproduction of another stage's failure.
+    """
 
     INSPECT = "inspect"
     EXPORT = "export"
@@ -35,6 +38,7 @@ class Kind(StrEnum):
     COMPARE = "compare"
     EVALUATE = "evaluate"
     MEASURE = "measure"
+    MINIMIZE = "minimize"
 
 
 TRANSFORMS = (Kind.EXPORT, Kind.CONVERT, Kind.OPTIMIZE, Kind.QUANTIZE, Kind.COMPILE)
