@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import conversions, importing, moving, steps
+from benchmarks import batch, conversions, importing, moving, steps
 from benchmarks.figures import Figure, as_table, write
 from benchmarks.stand import Stand, standing
 
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Stand], Iterable[Figure]]] = {
     "steps": steps.measure,
     "transfers": moving.measure,
     "conversions": lambda stand: conversions.measure(stand, say),
+    "batch": lambda stand: batch.measure(stand, say),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from rich.table import Table
 
-Unit = Literal["ms", "s", "ratio"]
+Unit = Literal["ms", "s", "ratio", "cells"]
 
 
 @dataclass(frozen=True, slots=True)

