@@ -25,6 +25,7 @@ _BY_SUFFIX = {
     ".jit": Format.TORCHSCRIPT,
     ".torchscript": Format.TORCHSCRIPT,
     ".onnx": Format.ONNX,
+    ".ort": Format.ORT,
     ".tflite": Format.TFLITE,
     ".keras": Format.KERAS,
     ".h5": Format.KERAS_H5,

@@ -125,6 +125,7 @@ def onnx_models(folder: Path) -> None:
     onnx.save_model(onnx_model(operator="\x1b[31m<b>Foo</b>", domain="../evil\x1b[2J"), folder / "ansi.onnx")
     onnx.save_model(onnx_model(operator="Log"), folder / "logarithm.onnx")
     cut(folder / "good.onnx", folder / "cut.onnx")
+    ort_models(folder)
     (folder / "text.onnx").write_text("hello, this is no model")
     (folder / "empty.onnx").touch()
     for name, location in (
@@ -141,6 +142,19 @@ def onnx_models(folder: Path) -> None:
     (folder / "several_onnx").mkdir()
     for name in "ab":
         onnx.save_model(onnx_model(), folder / "several_onnx" / f"{name}.onnx")
+
+
+def ort_models(folder: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "good.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(folder / "good.onnx"), options, providers=["CPUExecutionProvider"])
+    cut(folder / "good.ort", folder / "cut.ort")
+    (folder / "text.ort").write_text("hello, this is no model")
+    (folder / "empty.ort").touch()
 
 
 def external_model(folder: Path, location: str) -> None:

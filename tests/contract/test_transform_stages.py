@@ -12,7 +12,7 @@ from farm.domain.artifact import Contract
 from farm.domain.codec import decode
 from farm.domain.facts import Format
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
-from tests.stage_fixtures import Answer
+from tests.stage_fixtures import Answer, Call
 from tests.transform_fixtures import CUBE, Source, calibration, call, cube_model, run_in, sources
 from workers.stages import load_specs
 
@@ -114,6 +114,21 @@ def test_a_second_stage_keeps_the_first_ones_layout() -> None:
 
     assert contract_of(found).inputs[0].transpose == (0, 2, 3, 1)
     assert found.facts["sqnr_db"] >= INT8_DB
+
+
+def test_a_quantized_model_saved_for_onnx_runtime_stays_quantized() -> None:
+    """Given int8 ONNX; then its ORT form computes the same within the rounding of its integers, and holds them."""
+    source = sources()[Format.ONNX]
+    first = answers("builder")["quantize-onnx-int8-static"]
+    second = dataclasses.replace(
+        call("compile-onnx-to-ort", dataclasses.replace(source, path=first.output("model"))),
+        contract=first.result["contract"],
+    )
+    made = run_in("builder", {"ort": second})["ort"]
+    inspected = run_in("builder", {"facts": Call("inspect-ort", {"model": made.output("model")})})["facts"]
+
+    assert made.facts["sqnr_db"] >= FLOAT_DB / 2
+    assert any("QLinear" in operator for operator in inspected.facts["operators"])
 
 
 def test_a_model_left_in_training_mode_is_the_submitters_to_mend() -> None:

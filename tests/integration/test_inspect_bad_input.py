@@ -19,6 +19,7 @@ class Case:
 
 
 PT2, TS, ONNX = "inspect-torch-exported-program", "inspect-torchscript", "inspect-onnx"
+ORT = "inspect-ort"
 SAVED, KERAS, H5, TFLITE = "inspect-tf-savedmodel", "inspect-keras", "inspect-keras-h5", "inspect-tflite"
 CASES = (
     Case(PT2, "hostile.pt2", "unsafe-model", "could run code"),
@@ -45,6 +46,9 @@ CASES = (
     Case(ONNX, "escaping_onnx", "unsafe-model", "../secret.bin"),
     Case(ONNX, "absolute_onnx", "unsafe-model", "/etc/passwd"),
     Case(ONNX, "several_onnx", "corrupt-model", "2 .onnx"),
+    Case(ORT, "cut.ort", "corrupt-model", "verification failed"),
+    Case(ORT, "text.ort", "corrupt-model", "ORTM"),
+    Case(ORT, "empty.ort", "corrupt-model", "empty (0 bytes)"),
     Case(SAVED, "writes_savedmodel", "unsafe-model", "WriteFile"),
     Case(SAVED, "python_savedmodel", "unsafe-model", "EagerPyFunc"),
     Case(SAVED, "no_variables_savedmodel", "missing-file", "variables"),
