@@ -1,0 +1,179 @@
+"""Constraints on a result: "p90 <= 20ms", "accuracy >= 0.99*float", "size <= 5MB"."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from farm.domain.catalogue import near_misses
+from farm.domain.errors import BadRequest
+from farm.domain.verdict import LOWER_IS_BETTER
+
+Body = Mapping[str, Any]
+"""A result in the fields of report.schema.json."""
+
+_FORM = re.compile(
+    r"(?P<name>[a-z0-9_]+)\s*(?P<sign><=|>=)\s*(?P<number>\d+(\.\d+)?([eE][-+]?\d+)?)\s*(?P<unit>\*\s*float|[A-Za-z%]*)"
+)
+_MICROSECONDS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+_BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_DECIBELS = {"dB": 1.0}
+_PLAIN = {"": 1.0, "%": 0.01}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What a constraint is about.
+
+    Attributes:
+        units: unit -> factor to the report's own unit (µs, bytes, dB, 1); the first is what is shown.
+        higher_is_better: whether more of it is wanted.
+        needs_measurement: it counts only when the measurement is valid.
+        read: its value in a result; None when the result does not say.
+    """
+
+    name: str
+    units: Mapping[str, float]
+    higher_is_better: bool
+    needs_measurement: bool
+    read: Callable[[Body], float | None]
+
+    def show(self, value: float) -> str:
+        """Write a value in the unit that fits its size."""
+        fitting = [(unit, factor) for unit, factor in self.units.items() if unit != "%" and value >= factor]
+        unit, factor = max(fitting, key=lambda one: one[1]) if fitting else next(iter(self.units.items()))
+        return f"{value / factor:.4g} {unit}".strip()
+
+
+def _field(part: str, name: str) -> Callable[[Body], float | None]:
+    return lambda body: (body.get(part) or {}).get(name)
+
+
+def _peak(body: Body) -> float | None:
+    peaks = (body.get("execution_summary") or {}).get("inference_memory_peak_range")
+    return max(peaks) if peaks else None
+
+
+QUANTITIES = {
+    quantity.name: quantity
+    for quantity in (
+        Quantity("accuracy", _PLAIN, True, False, _field("accuracy", "value")),
+        Quantity("sqnr", _DECIBELS, True, False, _field("numerics", "sqnr_db")),
+        Quantity("size", _BYTES, False, False, _field("artifact", "size_bytes")),
+        Quantity("p50", _MICROSECONDS, False, True, _field("execution_summary", "p50")),
+        Quantity("p90", _MICROSECONDS, False, True, _field("execution_summary", "p90")),
+        Quantity("p99", _MICROSECONDS, False, True, _field("execution_summary", "p99")),
+        Quantity("first_load", _MICROSECONDS, False, True, _field("execution_summary", "first_load_time")),
+        Quantity("memory", _BYTES, False, True, _peak),
+    )
+}
+EXAMPLES = "'accuracy >= 0.99*float', 'p90 <= 20ms', 'size <= 5MB', 'sqnr >= 20dB'"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on one quantity, in the report's units; relative bounds are factors of the float32 result's value."""
+
+    quantity: Quantity
+    sign: str
+    bound: float
+    relative: bool
+    text: str
+
+    def broken_by(self, body: Body, baseline: Body | None) -> str | None:
+        """Say how a result breaks it; None when it holds.
+
+        Args:
+            body: the result.
+            baseline: the float32 result of the same runtime; accuracy brings its own float value.
+        """
+        if self.quantity.needs_measurement and (body.get("conditions") or {}).get("valid") is not True:
+            why = ", ".join((body.get("conditions") or {}).get("reasons", ())) or "not measured"
+            return f"its {self.quantity.name} is not known: no valid measurement ({why})"
+        value, limit = self.quantity.read(body), self._limit(body, baseline)
+        if value is None or limit is None:
+            return f"its {self.quantity.name} is not known"
+        if self._holds(value, limit, body):
+            return None
+        return f"{self.quantity.name} {self.quantity.show(value)}, asked for {self.text}" + (
+            f" ({self.quantity.show(limit)})" if self.relative else ""
+        )
+
+    def excess(self, body: Body, baseline: Body | None) -> float:
+        """Return by which factor, as a logarithm, a result misses the bound; 0 when it holds, inf when unknown."""
+        if self.broken_by(body, baseline) is None:
+            return 0.0
+        value, limit = self.quantity.read(body), self._limit(body, baseline)
+        if value is None or limit is None or value <= 0 or limit <= 0:
+            return math.inf
+        return abs(math.log(value / limit))
+
+    def _limit(self, body: Body, baseline: Body | None) -> float | None:
+        if not self.relative:
+            return self.bound
+        if self.quantity.name == "accuracy":
+            float_value: float | None = (body.get("accuracy") or {}).get("float_value")
+        else:
+            float_value = self.quantity.read(baseline) if baseline else None
+        if float_value is None:
+            return None
+        return float_value / self.bound if is_error(self.quantity, body) and self.bound else float_value * self.bound
+
+    def _holds(self, value: float, limit: float, body: Body) -> bool:
+        """Compare; an error metric is kept by staying below its float value divided by the share to keep."""
+        at_least = (self.sign == ">=") != (self.relative and is_error(self.quantity, body))
+        return value >= limit if at_least else value <= limit
+
+
+def is_error(quantity: Quantity, body: Body) -> bool:
+    """Tell whether a result's accuracy is an error, of which less is better."""
+    return quantity.name == "accuracy" and (body.get("accuracy") or {}).get("metric") in LOWER_IS_BETTER
+
+
+def burden(quantity: Quantity, body: Body) -> float | None:
+    """Return a result's value turned so that less is better; None when the result does not say."""
+    value = quantity.read(body)
+    if value is None:
+        return None
+    return -value if quantity.higher_is_better and not is_error(quantity, body) else value
+
+
+def parse_constraint(text: str) -> Constraint:
+    """Read QUANTITY <= VALUE, or >=; VALUE has a unit, or is a factor: 0.99*float.
+
+    Raises:
+        BadRequest: another form, an unknown quantity, or a unit that does not fit it.
+    """
+    found = _FORM.fullmatch(text.strip())
+    if found is None:
+        raise BadRequest(f"Constraint {text!r} is not of the form QUANTITY <= VALUE or >=; for example {EXAMPLES}.")
+    quantity = QUANTITIES.get(found["name"])
+    if quantity is None:
+        raise BadRequest(
+            f"Constraint {text!r} is about {found['name']!r}, which no report has: "
+            f"{near_misses(found['name'], QUANTITIES)}"
+        )
+    unit, number = found["unit"].replace(" ", ""), float(found["number"])
+    if unit == "*float":
+        return Constraint(quantity, found["sign"], number, relative=True, text=text.strip())
+    if unit not in quantity.units:
+        known = ", ".join(one or "no unit" for one in quantity.units)
+        raise BadRequest(f"Constraint {text!r} gives {quantity.name} in {unit or 'no unit'}; known are {known}.")
+    return Constraint(quantity, found["sign"], number * quantity.units[unit], relative=False, text=text.strip())
+
+
+def contradictions(constraints: Iterable[Constraint]) -> list[BadRequest]:
+    """Find constraints that no result can satisfy together: a lower bound above an upper one of the same kind."""
+    listed = list(constraints)
+    return [
+        BadRequest(f"Constraints {low.text!r} and {high.text!r} contradict each other: nothing is both.")
+        for low in listed
+        for high in listed
+        if (low.sign, high.sign) == (">=", "<=")
+        and low.quantity is high.quantity
+        and low.relative == high.relative
+        and low.bound > high.bound
+    ]
