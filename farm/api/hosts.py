@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from farm.api.context import Context, HostCaller, Parts, User
+from farm.api.context import HostCaller, Parts, User
 from farm.api.notices import wait_for
 from farm.api.uploads import proven, ticket
 from farm.domain.artifact import Artifact
@@ -21,6 +21,7 @@ from farm.ledger.access import Caller
 from farm.ledger.attempts import Finished
 from farm.ledger.events import host_topic
 from farm.ledger.tables import Attempt, Step
+from farm.store import Store
 from farm.wire.base import FileEntry
 from farm.wire.hosts import (
     Attestation,
@@ -83,6 +84,7 @@ def claim(asked: ClaimRequest, parts: Parts, caller: HostCaller) -> Claim:
         return attempt, step, planned, steps.inputs_of(session, step)
 
     attempt, step, planned, makers = parts.ledger.run(take)
+    store = parts.store.of(step.project_id)
     return Claim(
         attempt=attempt.id,
         fencing_token=attempt.fencing_token,
@@ -94,7 +96,7 @@ def claim(asked: ClaimRequest, parts: Parts, caller: HostCaller) -> Claim:
         options=dict(planned.options),
         profile=dict(planned.profile),
         target_profile=planned.target,
-        inputs=[_claimed_input(parts, given, makers) for given in planned.inputs],
+        inputs=[_claimed_input(store, given, makers) for given in planned.inputs],
         max_runtime_seconds=planned.max_runtime_seconds,
         memory_bytes=planned.memory_bytes,
     )
@@ -145,13 +147,13 @@ def _log(entry: FileEntry | None) -> dict[str, Any] | None:
     return entry.model_dump() if entry else None
 
 
-def _claimed_input(parts: Context, given: Input, makers: Mapping[str, Step]) -> ClaimedInput:
+def _claimed_input(store: Store, given: Input, makers: Mapping[str, Step]) -> ClaimedInput:
     artifact, facts, contract = _made(given, makers)
     return ClaimedInput(
         role=given.role,
         is_tree=artifact.is_tree,
         files=[
-            Download(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes, url=parts.store.presign_blob_get(f))
+            Download(name=f.name, sha256=f.sha256, size_bytes=f.size_bytes, url=store.presign_blob_get(f))
             for f in artifact.files
         ],
         facts=facts,

@@ -124,6 +124,7 @@ def show_logs(job: str, parts: Parts, caller: User) -> list[LogView]:
     def read(session: Session) -> list[logs.AttemptLog]:
         return logs.of_job(session, jobs.get(session, caller.project, job).id)
 
+    store = parts.store.of(caller.project)
     return [
         LogView(
             step=log.step,
@@ -131,7 +132,7 @@ def show_logs(job: str, parts: Parts, caller: User) -> list[LogView]:
             attempt=log.number,
             host=log.host,
             state=log.state,
-            url=parts.store.presign_blob_get(log.file) if log.file else None,
+            url=store.presign_blob_get(log.file) if log.file else None,
         )
         for log in parts.ledger.run(read)
     ]

@@ -80,7 +80,7 @@ def ticket(parts: Context, project: str, file: FileRef, *, broken_put: bool = Fa
     if parts.ledger.run(lambda session: files.has_blob(session, project, file.sha256)):
         return UploadTicket(method="present")
     if file.size_bytes <= parts.config.single_put_limit_bytes and not broken_put:
-        url, headers = parts.store.presign_blob_put(file)
+        url, headers = parts.store.of(project).presign_blob_put(file)
         return UploadTicket(method="put", url=url, headers=headers)
     row = parts.ledger.run(lambda session: _open_upload(session, parts, project, file))
     return UploadTicket(
@@ -96,7 +96,8 @@ def proven(parts: Context, project: str, refs: list[FileRef]) -> None:
     if not refs:
         return
     missing = parts.ledger.run(lambda session: files.missing_blobs(session, project, refs))
-    arrived = [file for file in missing if parts.store.has_blob(file.sha256, file.size_bytes)]
+    store = parts.store.of(project)
+    arrived = [file for file in missing if store.has_blob(file.sha256, file.size_bytes)]
 
     def note(session: Session) -> None:
         for file in arrived:
@@ -131,4 +132,4 @@ def _fits(part: PartRequest, size_bytes: int, *, part_size_bytes: int) -> None:
 def _promote(parts: Context, row: Upload) -> None:
     joined = [(int(number), etag) for number, etag in sorted(row.parts.items(), key=lambda item: int(item[0]))]
     parts.store.complete_multipart(row.id, row.multipart_id, joined)
-    parts.store.promote(row.id, FileRef(row.sha256, row.sha256, row.size_bytes))
+    parts.store.of(row.project_id).promote(row.id, FileRef(row.sha256, row.sha256, row.size_bytes))

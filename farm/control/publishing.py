@@ -39,8 +39,9 @@ def publish_next(session: Session, store: Store) -> bool:
 
 def _publish(session: Session, store: Store, job: Job, row: Result, body: Mapping[str, Any]) -> None:
     prefix = published_prefix(job.id, body)
+    blobs = store.of(job.project_id)
     for file in published_files(body):
-        store.publish(file, f"{prefix}/{file.name}")
+        blobs.publish(file, f"{prefix}/{file.name}")
     written = documents(jobs.head(job), body)
     for name, text in written.items():
         store.put_document(f"{prefix}/{name}", text, mimetypes.guess_type(name)[0] or "application/octet-stream")

@@ -11,22 +11,27 @@ from farm.domain.errors import BadRequest
 
 UPLOADS = "uploads/"
 BLOBS = "blobs/sha256/"
+SHARED = "default"
+"""The project whose content lies at the top of the bucket; every other one has a folder of its own."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_UPLOAD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 _RESERVED = re.compile(r"\.|con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)
 _LONGEST_NAME = 80
 
 
-def blob_key(sha256: str) -> str:
-    """Place content by its digest.
+def blob_key(sha256: str, project: str = SHARED) -> str:
+    """Place content by its digest, apart for each project: who knows a digest does not thereby have the bytes.
 
     Raises:
-        BadRequest: not 64 lower-case hexadecimal digits.
+        BadRequest: not 64 lower-case hexadecimal digits, or a project that could leave its folder.
     """
+    if not _ID.fullmatch(project):
+        raise BadRequest(f"{project[:80]!r} is not the id of a project.")
     if not _SHA256.fullmatch(sha256):
         raise BadRequest(f"{sha256[:80]!r} is not a sha256: 64 lower-case hexadecimal digits are expected.")
-    return f"{BLOBS}{sha256[:2]}/{sha256}"
+    root = "" if project == SHARED else f"projects/{project}/"
+    return f"{root}{BLOBS}{sha256[:2]}/{sha256}"
 
 
 def upload_key(upload_id: str) -> str:
@@ -35,7 +40,7 @@ def upload_key(upload_id: str) -> str:
     Raises:
         BadRequest: an id that could leave its folder.
     """
-    if not _UPLOAD_ID.fullmatch(upload_id):
+    if not _ID.fullmatch(upload_id):
         raise BadRequest(f"{upload_id[:80]!r} is not an upload id.")
     return f"{UPLOADS}{upload_id}/file"
 

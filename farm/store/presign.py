@@ -10,7 +10,7 @@ from farm.domain.artifact import FileRef
 from farm.settings import Settings
 from farm.store.client import s3_client
 from farm.store.errors import foreign_errors
-from farm.store.names import base64_of_hex, blob_key, upload_key
+from farm.store.names import base64_of_hex, upload_key
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -27,12 +27,10 @@ class Presigner:
         self._lifetime_s = settings.url_lifetime_s
         self._client: S3Client = s3_client(settings, settings.s3_public_endpoint or settings.s3_endpoint)
 
-    def blob_put(self, file: FileRef) -> Signed:
-        """Sign a PUT that the store takes only when digest and length are the declared ones and the blob is new."""
+    def put(self, key: str, file: FileRef) -> Signed:
+        """Sign a PUT that the store takes only when digest and length are the declared ones and the key is new."""
         checksum = base64_of_hex(file.sha256)
-        url = self._sign(
-            "put_object", blob_key(file.sha256), ChecksumSHA256=checksum, ContentLength=file.size_bytes, IfNoneMatch="*"
-        )
+        url = self._sign("put_object", key, ChecksumSHA256=checksum, ContentLength=file.size_bytes, IfNoneMatch="*")
         return url, {**_put_headers(checksum, file.size_bytes), "If-None-Match": "*"}
 
     def part(self, upload_id: str, multipart_id: str, *, number: int, sha256_base64: str, size_bytes: int) -> Signed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from farm.domain.artifact import FileRef
 from farm.domain.errors import Conflict, DigestMismatch, FarmUnreachable, NotFound, TooLarge, TransferFailed
@@ -13,7 +14,7 @@ from farm.settings import Settings
 from farm.store.bucket import Bucket, NewObject, StoredObject
 from farm.store.copies import CONTENT_TYPE, SINGLE_COPY_LIMIT_BYTES, Copy
 from farm.store.errors import foreign_errors
-from farm.store.names import UPLOADS, base64_of_hex, blob_key, upload_key
+from farm.store.names import SHARED, UPLOADS, base64_of_hex, blob_key, upload_key
 from farm.store.presign import Presigner, Signed
 from farm.store.proof import prove
 
@@ -35,8 +36,16 @@ class Store:
     def __init__(self, settings: Settings, *, single_copy_limit_bytes: int = SINGLE_COPY_LIMIT_BYTES) -> None:
         self._bucket = Bucket(settings, single_copy_limit_bytes=single_copy_limit_bytes)
         self._presigner = Presigner(settings)
+        self._project = SHARED
 
-    blob_key = staticmethod(blob_key)
+    def of(self, project: str) -> Self:
+        """Return this store with another project's content; published names and uploads are the same."""
+        other = copy.copy(self)
+        other._project = project
+        return other
+
+    def blob_key(self, sha256: str) -> str:
+        return blob_key(sha256, self._project)
 
     def ping(self) -> None:
         """Ask the store for the bucket, and create it when missing.
@@ -58,15 +67,15 @@ class Store:
         prove(self._bucket)
 
     def has_blob(self, sha256: str, size_bytes: int) -> bool:
-        head = self._bucket.head(blob_key(sha256))
+        head = self._bucket.head(self.blob_key(sha256))
         return head is not None and head["ContentLength"] == size_bytes
 
     def presign_blob_put(self, file: FileRef) -> Signed:
         """Sign one PUT of a whole blob, bound to digest, length and absence."""
-        return self._presigner.blob_put(file)
+        return self._presigner.put(self.blob_key(file.sha256), file)
 
     def presign_blob_get(self, file: FileRef) -> str:
-        return self._presigner.get(blob_key(file.sha256), file.name)
+        return self._presigner.get(self.blob_key(file.sha256), file.name)
 
     def presign_get(self, key: str, download_name: str | None = None) -> str:
         return self._presigner.get(key, download_name)
@@ -110,7 +119,9 @@ class Store:
         key = upload_key(upload_id)
         if not self.has_blob(file.sha256, file.size_bytes):
             etag = self._verified_etag(key, file)
-            self._copy_to_blob(Copy(self._bucket.name, key, blob_key(file.sha256), file.size_bytes, etag=etag), file)
+            self._copy_to_blob(
+                Copy(self._bucket.name, key, self.blob_key(file.sha256), file.size_bytes, etag=etag), file
+            )
         self._bucket.delete(key)
 
     def abort(self, upload_id: str, multipart_id: str | None = None) -> None:
@@ -137,7 +148,7 @@ class Store:
             Conflict: the name holds other bytes.
             NotFound: no such blob.
         """
-        source = blob_key(file.sha256)
+        source = self.blob_key(file.sha256)
         try:
             self._bucket.copy(Copy(self._bucket.name, source, key, file.size_bytes, metadata={_DIGEST: file.sha256}))
         except Conflict as exc:
@@ -160,7 +171,7 @@ class Store:
         file = FileRef(name, hashlib.sha256(data).hexdigest(), len(data))
         if not self.has_blob(file.sha256, file.size_bytes):
             try:
-                self._put(file, blob_key(file.sha256), body=data, content_type=CONTENT_TYPE)
+                self._put(file, self.blob_key(file.sha256), body=data, content_type=CONTENT_TYPE)
             except Conflict:
                 self._require_blob(file)
         return file
@@ -173,7 +184,7 @@ class Store:
             DigestMismatch: the store holds other bytes.
             NotFound: no such blob.
         """
-        size_bytes, body, _ = self._bucket.open(blob_key(sha256))
+        size_bytes, body, _ = self._bucket.open(self.blob_key(sha256))
         with body:
             if size_bytes > limit_bytes:
                 raise TooLarge(f"Blob {sha256} holds {size_bytes} bytes; at most {limit_bytes} are read here.")

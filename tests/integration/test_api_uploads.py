@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from farm.ledger import Ledger
+from farm.ledger.access import add_token
 from tests.integration.test_api_refusals import Api, api
 
 __all__ = ["api"]
@@ -57,3 +59,25 @@ def test_a_part_is_as_large_as_the_declaration_says(api: Api, number: int, size_
 
     assert answer.status_code == status
     assert status == 200 or answer.json()["code"] == "bad-request"
+
+
+def test_who_knows_a_digest_of_another_project_does_not_have_the_bytes(api: Api) -> None:
+    """Given a file that one project stored; then another one that declares its digest has to send it all the same."""
+    content = os.urandom(100)
+    digest = hashlib.sha256(content).hexdigest()
+    ticket = api.post("/uploads", {"sha256": digest, "size_bytes": 100}).json()
+    httpx.put(ticket["url"], content=content, headers=ticket["headers"]).raise_for_status()
+    model = {"artifact": {"files": [{"name": "m.onnx", "sha256": digest, "size_bytes": 100}]}, "file_name": "m.onnx"}
+    assert api.post("/models", model).json()["code"] != "missing-file"
+    ledger = Ledger(api.info.database)
+    ledger.run(lambda session: add_token(session, "stranger", "user", project="other"))
+    ledger.close()
+    stranger = {"Authorization": "Bearer stranger"}
+
+    taken = api.client.post("/v1/models", json=model, headers=stranger)
+    asked = api.client.post("/v1/uploads", json={"sha256": digest, "size_bytes": 100}, headers=stranger).json()
+
+    assert (taken.status_code, taken.json()["code"]) == (422, "missing-file")
+    assert asked["method"] == "put"
+    httpx.put(asked["url"], content=content, headers=asked["headers"]).raise_for_status()
+    assert api.client.post("/v1/models", json=model, headers=stranger).json()["code"] != "missing-file"

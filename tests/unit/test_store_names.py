@@ -44,6 +44,7 @@ def test_hostile_names_become_harmless(name: str) -> None:
 
 def test_keys_are_placed_by_digest() -> None:
     assert blob_key("ab" * 32) == f"blobs/sha256/ab/{'ab' * 32}"
+    assert blob_key("ab" * 32, "vision") == f"projects/vision/blobs/sha256/ab/{'ab' * 32}"
     assert upload_key("u-1") == "uploads/u-1/file"
 
 
