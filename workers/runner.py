@@ -40,15 +40,14 @@ from workers.host.lock import HostLock
 from workers.link import AttemptTickets, FarmLink
 from workers.measuring import Bench
 from workers.pulse import Pulse
-from workers.results import Made, check_plain, join_logs, log_tail, read_result
-from workers.sandbox import Call, Limits, Sandbox
+from workers.results import Made, check_plain, join_logs, log_tail
+from workers.sandbox import Sandbox
 from workers.sanity import storable
-from workers.stages import load_specs, preload_of
+from workers.stage_runs import Place, StageCall
+from workers.stages import load_specs
 
 T = TypeVar("T")
 log = structlog.get_logger()
-ENTRY = "workers.stages.harness:main"
-DISK_BYTES = 40 << 30
 
 
 class StepFailed(Exception):
@@ -232,50 +231,23 @@ class _Attempt:
         cores: tuple[int, ...] | None,
     ) -> Made:
         """Run the stage in a folder of its own; `instead` of the step's files when measuring the reference model."""
-        run = self.work / f"run-{len(list(self.work.iterdir()))}"
-        run.mkdir(mode=0o711)
-        given = instead or files
         contract = next((i.contract for i in self.claim.inputs if i.role == "model"), None)
-        told = {
-            "stage": self.claim.stage,
-            "options": {**self.claim.options, **changes},
-            "files": {role: str(path) for role, path in given.items()},
-            "profile": self.claim.profile,
-            "contract": None if instead else contract,
-        }
-        (run / "call.json").write_text(json.dumps(told))
-        call = self._call(run, tuple(given.values()), cores)
-        ending = self.runner.sandbox.run(call, cancel=self.stop)
-        log.info(
-            "A run of the stage ended.",
-            action="run",
-            end=ending.end,
-            run_time_ms=round(ending.run_time_s * 1000, 1),
-            stage=self.claim.stage,
-            start_ms=round(ending.start_ms or 0.0, 1),
-            step_id=self.claim.step,
-        )
-        return read_result(run, ending, call, stage=self.claim.stage, kind=self.spec.kind)
-
-    def _call(self, run: Path, readable: tuple[Path, ...], cores: tuple[int, ...] | None) -> Call:
-        spec = self.spec
-        limits = Limits(
+        asked = StageCall(
+            self.spec,
+            files=instead or files,
+            options={**self.claim.options, **changes},
             wall_s=self.claim.max_runtime_seconds,
             memory_bytes=self.claim.memory_bytes,
-            disk_bytes=DISK_BYTES,
-            file_bytes=self.runner.config.max_file_bytes,
-        )
-        return Call(
-            environment=self.runner.config.environments_dir.resolve() / spec.environment,
-            entry=ENTRY,
-            work=run,
-            readable=readable,
-            limits=limits,
-            preload=preload_of(spec),
-            fresh=spec.fresh,
-            spawns=spec.spawns,
+            profile=self.claim.profile,
+            contract=None if instead else contract,
             cores=cores,
         )
+        return self.place.run(asked, self.work / f"run-{len(list(self.work.iterdir()))}", self.stop)
+
+    @property
+    def place(self) -> Place:
+        config = self.runner.config
+        return Place(self.runner.sandbox, config.environments_dir.resolve(), config.max_file_bytes, self.claim.step)
 
     def send(self, made: Made) -> None:
         """Store every output under its digest."""
