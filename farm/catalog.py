@@ -19,6 +19,8 @@ from workers.stages import load_specs
 
 DATA_INSPECTOR = "inspect-npz"
 _BY_SUFFIX = {
+    ".ckpt": Format.TORCH_STATE_DICT,
+    ".safetensors": Format.TORCH_STATE_DICT,
     ".pt2": Format.TORCH_EXPORTED_PROGRAM,
     ".pt": Format.TORCHSCRIPT,
     ".pth": Format.TORCHSCRIPT,
@@ -31,6 +33,7 @@ _BY_SUFFIX = {
     ".h5": Format.KERAS_H5,
     ".hdf5": Format.KERAS_H5,
 }
+_WEIGHTS = {".pt", ".pth", ".ckpt", ".safetensors", ".bin"}
 
 
 @cache
@@ -67,15 +70,28 @@ def source_format(file_name: str, artifact: Artifact) -> Format:
     names = [file_name, *(f.name for f in artifact.files)]
     if any(PurePosixPath(name).name == "saved_model.pb" for name in names):
         return Format.TF_SAVEDMODEL
+    told = _by_companion(names) if artifact.is_tree else None
+    if told is not None:
+        return told
     for name in names:
         found = _BY_SUFFIX.get(PurePosixPath(name).suffix.lower())
         if found is not None:
             return found
     known = ", ".join(sorted(_BY_SUFFIX))
     raise UnknownFormat(
-        f"{file_name} has no known model format; known endings are {known}, and folders with saved_model.pb.",
+        f"{file_name} has no known model format; known endings are {known}, and folders with saved_model.pb, "
+        "config.json (Hugging Face), or weights and the .py file that builds their module.",
         remedy="Rename the file to what it is, or export the model to one of these formats.",
     )
+
+
+def _by_companion(names: list[str]) -> Format | None:
+    """Tell a folder by the file that stands beside the weights."""
+    suffixes = {PurePosixPath(name).suffix.lower() for name in names}
+    other = suffixes & (set(_BY_SUFFIX) - _WEIGHTS)
+    if "config.json" in names and not other:
+        return Format.HUGGING_FACE
+    return Format.TORCH_STATE_DICT if ".py" in suffixes and not other else None
 
 
 def inspector(fmt: Format) -> StageSpec:

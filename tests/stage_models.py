@@ -10,6 +10,31 @@ from pathlib import Path
 os.environ |= {"ORT_DISABLE_TELEMETRY": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+NET = """
+import torch
+
+INPUTS = ["image:float32[batch,3,8,8]"]
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.drop = torch.nn.Dropout()
+        self.head = torch.nn.Linear(4, 5)
+
+    def forward(self, image):
+        features = torch.relu(self.norm(self.conv(image))).mean((2, 3))
+        return self.head(self.drop(features)), features
+
+
+def build():
+    return Net()
+"""
+"""A file that builds a module."""
+
+
 class Hostile:
     """A pickle that leaves a file behind when it is run."""
 
@@ -42,6 +67,9 @@ def torch_models(folder: Path) -> None:
 
     torch.manual_seed(0)
     net, example = Net().eval(), (torch.rand(2, 3, 8, 8),)
+    (folder / "good_state").mkdir()
+    torch.save(net.state_dict(), folder / "good_state" / "weights.pth")
+    (folder / "good_state" / "build.py").write_text(NET)
     batch = {"image": {0: torch.export.Dim("batch")}}
     torch.export.save(torch.export.export(net, example, dynamic_shapes=batch), folder / "good.pt2")
     torch.jit.trace(net, example).save(folder / "good.pt")
@@ -254,8 +282,34 @@ def tflite_models(folder: Path) -> None:
     (folder / "text.tflite").write_text("hello, this is no model")
 
 
+def openvino_models(folder: Path) -> None:
+    import shutil
+
+    import openvino
+
+    good = folder / "good_openvino"
+    openvino.save_model(openvino.convert_model(folder / "good.onnx"), good / "model.xml", compress_to_fp16=False)
+    graph, weights = (good / "model.xml").read_text(), (good / "model.bin").read_bytes()
+    for name, xml, held in (
+        ("no_weights", graph, None),
+        ("short_weights", graph, weights[:100]),
+        ("other_weights", graph, weights * 3),
+        ("cut_graph", graph[:1500], weights),
+        ("custom", graph.replace('type="Convolution" version="opset1"', 'type="Foo" version="extension"'), weights),
+        ("newer", graph.replace('type="Convolution" version="opset1"', 'type="Foo" version="opset99"'), weights),
+        ("no_network", "<html/>", None),
+    ):
+        bad = folder / f"{name}_openvino"
+        bad.mkdir()
+        (bad / "model.xml").write_text(xml)
+        if held is not None:
+            (bad / "model.bin").write_bytes(held)
+    shutil.copytree(good, folder / "several_openvino")
+    (folder / "several_openvino" / "other.xml").write_text(graph)
+
+
 def main(folder: Path) -> None:
-    for make in (torch_models, onnx_models, keras_models, saved_models, tflite_models):
+    for make in (torch_models, onnx_models, keras_models, saved_models, tflite_models, openvino_models):
         make(folder)
 
 

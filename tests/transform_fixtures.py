@@ -40,17 +40,20 @@ def sources() -> dict[Format, Source]:
     script = [spec("output_0", "unknown"), spec("output_1", "unknown")]
     for output in script:
         output["shape"] = None
+    state = [spec("output_0", "float32", "batch", 5), spec("output_1", "float32", "batch", 4)]
     saved = [spec("output_0", "float32", "?", 5), spec("output_1", "float32", "?", 2)]
     lite_in = [spec("serving_default_image:0", "float32", 1, 8, 8, 3)]
     lite_out = [spec(f"StatefulPartitionedCall_1:{at}", "float32", "?", size) for at, size in ((0, 5), (1, 2))]
     return {
         Format.TORCH_EXPORTED_PROGRAM: Source(folder / "good.pt2", IMAGE, program),
+        Format.TORCH_STATE_DICT: Source(folder / "good_state", IMAGE, state),
         Format.TORCHSCRIPT: Source(folder / "good.pt", IMAGE, script),
         Format.ONNX: Source(folder / "good.onnx", IMAGE, SCORES),
         Format.TF_SAVEDMODEL: Source(folder / "good_savedmodel", IMAGE_LAST, saved),
         Format.KERAS: Source(folder / "good.keras", IMAGE_LAST, SEEN_BY_KERAS),
         Format.KERAS_H5: Source(folder / "good.h5", IMAGE_LAST, SEEN_BY_KERAS),
         Format.TFLITE: Source(folder / "good.tflite", lite_in, lite_out),
+        Format.OPENVINO_IR: Source(folder / "good_openvino", IMAGE, SCORES),
     }
 
 

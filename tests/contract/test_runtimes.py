@@ -7,8 +7,8 @@ import pytest
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind
-from tests.stage_fixtures import Answer, Call, models, run_calls, spec
-from workers.runtimes import deployable_runtimes, load_runtimes
+from tests.stage_fixtures import Answer, Call, model_file, run_calls, spec
+from workers.runtimes import deployable_runtimes, load_runtimes, runtime_of
 from workers.stages import load_specs
 
 pytestmark = pytest.mark.toolchain
@@ -16,23 +16,29 @@ pytestmark = pytest.mark.toolchain
 FILES = {
     Format.TORCH_EXPORTED_PROGRAM: "good.pt2",
     Format.TORCHSCRIPT: "good.pt",
+    Format.TORCH_STATE_DICT: "good_state",
     Format.ONNX: "good.onnx",
     Format.ORT: "good.ort",
+    Format.EXECUTORCH: "good.pte",
     Format.TF_SAVEDMODEL: "good_savedmodel",
     Format.KERAS: "good.keras",
     Format.KERAS_H5: "good.h5",
     Format.TFLITE: "good.tflite",
+    Format.OPENVINO_IR: "good_openvino",
 }
 NCHW, NHWC = (1, 3, 8, 8), (1, 8, 8, 3)
 INPUTS = {
     Format.TORCH_EXPORTED_PROGRAM: spec("image", "float32", *NCHW),
     Format.TORCHSCRIPT: spec("image", "float32", *NCHW),
+    Format.TORCH_STATE_DICT: spec("image", "float32", *NCHW),
     Format.ONNX: spec("image", "float32", *NCHW),
     Format.ORT: spec("image", "float32", *NCHW),
+    Format.EXECUTORCH: spec("input_0", "float32", *NCHW),
     Format.TF_SAVEDMODEL: spec("image", "float32", *NHWC),
     Format.KERAS: spec("image", "float32", *NHWC),
     Format.KERAS_H5: spec("image", "float32", *NHWC),
     Format.TFLITE: spec("serving_default_image:0", "float32", *NHWC),
+    Format.OPENVINO_IR: spec("image", "float32", *NCHW),
 }
 SOURCES = tuple(source for runtime in load_runtimes().values() for source in runtime.accepts)
 DEPLOYABLE = tuple(runtime.name for runtime in deployable_runtimes())
@@ -41,13 +47,18 @@ DEPLOYABLE = tuple(runtime.name for runtime in deployable_runtimes())
 @pytest.fixture(scope="module")
 def on_builder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     """Inspect each source, and run it twice on 3 generated samples."""
-    calls = {}
+    calls: dict[str, dict[str, Call]] = {}
     for source in SOURCES:
-        model, run = {"model": models() / FILES[source]}, {"input_specs": [INPUTS[source]], "samples": 3}
-        calls[f"{source} inspected"] = Call(f"inspect-{source}", model)
-        calls[f"{source} first"] = Call(f"reference-{source}", model, run)
-        calls[f"{source} again"] = Call(f"reference-{source}", model, run)
-    return run_calls("builder", calls, tmp_path_factory.mktemp("builder"))
+        given, run = {"model": model_file(FILES[source])}, {"input_specs": [INPUTS[source]], "samples": 3}
+        calls.setdefault(runtime_of(source).builds_in, {}).update(
+            {
+                f"{source} inspected": Call(f"inspect-{source}", given),
+                f"{source} first": Call(f"reference-{source}", given, run),
+                f"{source} again": Call(f"reference-{source}", given, run),
+            }
+        )
+    answers = (run_calls(name, given, tmp_path_factory.mktemp("builder")) for name, given in calls.items())
+    return {name: answer for each in answers for name, answer in each.items()}
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +85,12 @@ def test_inspection_names_what_the_runtime_feeds(inspected: dict[str, Answer], s
     facts = inspected[source].facts
     assert facts["format"] == source
     assert [found["name"] for found in facts["inputs"]] == [INPUTS[source]["name"]]
-    assert facts["parameters"] > 100
+    assert facts["parameters"] is None if source is Format.EXECUTORCH else facts["parameters"] > 100
     assert sum(facts["operators"].values()) >= 3
     assert facts["size_bytes"] > 500
 
 
-@pytest.mark.parametrize("source", sorted(set(SOURCES) - {Format.TORCHSCRIPT}))
+@pytest.mark.parametrize("source", sorted(set(SOURCES) - {Format.TORCHSCRIPT, Format.EXECUTORCH}))
 def test_inspection_reads_dtype_and_open_axes(inspected: dict[str, Answer], source: Format) -> None:
     (found,) = inspected[source].facts["inputs"]
     open_axes = [axis for axis in found["shape"] if isinstance(axis, str)]
@@ -119,11 +130,11 @@ def test_one_model_in_four_formats_is_one_function(references: dict[str, Answer]
         np.testing.assert_allclose(found[values.shape[-1]], values, rtol=1e-4, atol=1e-6)
 
 
-def test_two_torch_formats_are_one_function(references: dict[str, Answer]) -> None:
+@pytest.mark.parametrize("other", [Format.TORCHSCRIPT, Format.TORCH_STATE_DICT])
+def test_torch_formats_are_one_function(references: dict[str, Answer], other: Format) -> None:
     program = list(arrays(references["torch-exported-program first"], "output/").values())
-    script = list(arrays(references["torchscript first"], "output/").values())
-    for one, other in zip(program, script, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for one, another in zip(program, arrays(references[f"{other} first"], "output/").values(), strict=True):
+        np.testing.assert_allclose(one, another, rtol=1e-5, atol=1e-6)
 
 
 def artifact_of(runtime: str) -> Format:
@@ -142,7 +153,7 @@ def on_target(
     source = artifact_of(runtime)
     samples = references[f"{source} first"].output("samples")
     specs = {"input_specs": [INPUTS[source]], "output_specs": inspected[source].facts["outputs"]}
-    model, quick = models() / FILES[source], {"min_s": 0.05, "min_runs": 20}
+    model, quick = model_file(FILES[source]), {"min_s": 0.05, "min_runs": 20}
     wrong = specs | {"output_specs": [spec("absent", "float32", 1, 5)]}
     calls = {
         "compare": Call(f"compare-{runtime}", {"model": model, "samples": samples}, specs),

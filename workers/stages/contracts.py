@@ -185,17 +185,24 @@ def _layouts(pairs: list[tuple[TensorSpec, TensorSpec]]) -> Iterator[tuple[Bindi
             raise ContractMismatch(f"No order of axes turns the input {model} into {found}.")
     for choice in itertools.product(*orders):
         yield tuple(
-            Binding(model, found.with_shape(_fixed(found, model)), order)
+            Binding(model, _typed(found.with_shape(_fixed(found, model)), model.dtype), order)
             for (model, found), order in zip(pairs, choice, strict=True)
         )
 
 
 def _fixed(found: TensorSpec, model: TensorSpec) -> tuple[int, ...]:
-    """Give open axes of the artifact the model's size."""
-    shape = found.shape or ()
+    """Give open axes of the artifact the model's size; a file that says no shape takes the model's."""
+    if found.shape is None:
+        return model.static_shape
+    shape = found.shape
     if len(shape) != len(model.static_shape):
         return tuple(axis for axis in shape if isinstance(axis, int))
     return tuple(a if isinstance(a, int) else m for a, m in zip(shape, model.static_shape, strict=True))
+
+
+def _typed(spec: TensorSpec, dtype: str) -> TensorSpec:
+    """Give a tensor of which the file says no dtype the one that was seen."""
+    return replace(spec, dtype=dtype) if spec.dtype == UNKNOWN_DTYPE else spec
 
 
 def _orders(model: tuple[int, ...], artifact: tuple[int, ...]) -> Iterator[tuple[int, ...] | None]:
@@ -231,7 +238,8 @@ def _bind_outputs(
             return None
         left.remove(chosen)
         seen = replace(spec, shape=tuple(expected[spec.name].shape), dtype=expected[spec.name].dtype.name)
-        bindings.append(Binding(seen, chosen.with_shape(tuple(answers[chosen.name].shape)), order))
+        answer = answers[chosen.name]
+        bindings.append(Binding(seen, _typed(chosen.with_shape(tuple(answer.shape)), answer.dtype.name), order))
         worst = min(worst, db)
     return tuple(bindings), worst
 

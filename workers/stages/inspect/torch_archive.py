@@ -18,6 +18,10 @@ EXPORT_REMEDY = (
     "Build the model in Python, load the weights, and save torch.export.export(model.eval(), inputs) "
     "with torch.export.save('model.pt2')."
 )
+BUILDER_REMEDY = (
+    "Add --builder FILE.py (SDK builder=, job file builder = …): a Python file whose build() returns the "
+    "torch.nn.Module that the weights belong to; see `farm submit --help`."
+)
 _PICKLE_MAGIC = b"\x80"
 
 
@@ -105,5 +109,5 @@ def _refused_pickle(entry: Path) -> FarmError:
     except DAMAGE as exc:
         return _incomplete(entry, exc)
     return UnknownFormat(
-        f"{entry.name} holds weights only (a state_dict); the program that uses them is missing.", remedy=EXPORT_REMEDY
+        f"{entry.name} holds weights only (a state_dict); the program that uses them is missing.", remedy=BUILDER_REMEDY
     )
