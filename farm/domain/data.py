@@ -1,0 +1,115 @@
+"""The user's samples: who calibrates, who selects, who reports, and what is poor about them.
+
+Samples go by the digest of their values, so that equal ones never stand on two sides, whatever their order in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from farm.domain.errors import BadData
+from farm.domain.facts import TensorSpec
+from farm.domain.inputs import LABELS
+
+ENOUGH_ALONE = 16
+"""Different samples that calibration data needs when it must also select and report."""
+ENOUGH_BESIDE = 8
+"""Different samples that calibration data needs when evaluation data reports."""
+FEW = 64
+"""Under so many different samples the report notes that they are few."""
+
+ArrayFacts = Mapping[str, Mapping[str, Any]]
+"""What inspection found in a data file, by array: dtype, shape, minimum, maximum, constant, rows (digests), classes."""
+
+
+class Part(StrEnum):
+    """What a sample is for; no sample is for two."""
+
+    CALIBRATION = "calibration"
+    SELECTION = "selection"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Rows of a file by what they are for, in the file's order; every row is in exactly one."""
+
+    calibration: tuple[int, ...]
+    selection: tuple[int, ...]
+    report: tuple[int, ...]
+
+    def rows(self, part: Part) -> tuple[int, ...]:
+        return {Part.CALIBRATION: self.calibration, Part.SELECTION: self.selection, Part.REPORT: self.report}[part]
+
+
+def split(digests: Sequence[str], *, reports: bool) -> Split:
+    """Give half of the different samples to calibration, a quarter to selection, a quarter to the report.
+
+    Without `reports` (evaluation data does that) selection gets both quarters' place: half and half. A digest's place
+    among the sorted ones decides, so shares are exact and equal samples stay together.
+    """
+    turn = (Part.CALIBRATION, Part.SELECTION, Part.CALIBRATION, Part.REPORT if reports else Part.SELECTION)
+    part = {digest: turn[place % len(turn)] for place, digest in enumerate(sorted(set(digests)))}
+    chosen = {each: tuple(row for row, digest in enumerate(digests) if part[digest] is each) for each in Part}
+    return Split(chosen[Part.CALIBRATION], chosen[Part.SELECTION], chosen[Part.REPORT])
+
+
+def joined(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Make one digest per sample of the digests of its arrays' rows."""
+    return [hashlib.sha256("".join(parts).encode()).hexdigest()[:16] for parts in zip(*rows, strict=True)]
+
+
+def sample_digests(arrays: ArrayFacts, inputs: Sequence[TensorSpec]) -> list[str]:
+    """Return a digest per sample over the model's inputs; none when inspection kept none (very many rows)."""
+    rows = [arrays.get(spec.name, {}).get("rows") or () for spec in inputs]
+    return joined(rows) if rows and all(rows) else []
+
+
+def data_errors(
+    calibration: ArrayFacts | None, evaluation: ArrayFacts | None, inputs: Sequence[TensorSpec]
+) -> list[BadData]:
+    """Refuse too few calibration samples, and samples that are in both files."""
+    ours = sample_digests(calibration, inputs) if calibration else []
+    theirs = sample_digests(evaluation, inputs) if evaluation else []
+    errors = []
+    least = ENOUGH_BESIDE if evaluation else ENOUGH_ALONE
+    if calibration and ours and len(set(ours)) < least:
+        why = "" if evaluation else ", since half of them calibrate, a quarter selects and a quarter reports"
+        errors.append(
+            BadData(
+                f"The calibration data holds {len(set(ours))} different samples; {least} are needed{why}.",
+                remedy="Add samples of what the model meets in use; some tens are better.",
+            )
+        )
+    if shared := set(ours) & set(theirs):
+        errors.append(
+            BadData(
+                f"{len(shared)} samples are both calibration and evaluation data; a score on them would flatter.",
+                remedy="Take them out of one of the two.",
+            )
+        )
+    return errors
+
+
+def data_notes(arrays: ArrayFacts, inputs: Sequence[TensorSpec], *, what: str) -> list[str]:
+    """Say what is poor about a data file, in sentences for the report."""
+    digests = sample_digests(arrays, inputs)
+    different = len(set(digests))
+    notes = []
+    if 0 < different < FEW:
+        notes.append(f"The {what} data holds {different} different samples, which is few.")
+    if different < len(digests):
+        notes.append(f"{len(digests) - different} of {len(digests)} {what} samples repeat another one.")
+    notes += [
+        f"The {what} array {name!r} holds one value only, {facts.get('minimum')}."
+        for name, facts in arrays.items()
+        if facts.get("constant") and name != LABELS
+    ]
+    classes = arrays.get(LABELS, {}).get("classes")
+    if classes == 1:
+        notes.append(f"All labels of the {what} data are the same class.")
+    return notes
