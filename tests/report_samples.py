@@ -122,6 +122,45 @@ def failed_result() -> dict[str, Any]:
     )
 
 
+def stage_numerics(stage: str, sqnr_db: float, *, where: str = "build", limit_db: float = 20.0) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "format": "tflite",
+        "runtime": "litert",
+        "where": where,
+        "host": "pi-5" if where == "target" else "builder-1",
+        "sqnr_db": sqnr_db,
+        "psnr_db": sqnr_db + 6.0,
+        "cosine": 0.99,
+        "max_abs_error": 0.2,
+        "worst_output": "logits",
+        "limit_db": limit_db,
+    }
+
+
+def disagreeing_result() -> dict[str, Any]:
+    unchecked = stage_numerics("torch-to-onnx", 0.0, limit_db=60.0) | {"runtime": None, "host": None, "sqnr_db": None}
+    return result(
+        "int8-static",
+        "degraded",
+        target="raspberry-pi-5",
+        target_runtime="litert",
+        numerics={
+            "sqnr_db": 3.1,
+            "cosine": 0.7,
+            "max_abs_error": 160.0,
+            "by_stage": [
+                unchecked | {"not_checked": "not checked: no live build host has environment onnxruntime."},
+                stage_numerics("quantize-tflite-int8-static", 31.0),
+                stage_numerics("quantize-tflite-int8-static", 3.1, where="target"),
+            ],
+            "first_bad_stage": "compare on raspberry-pi-5",
+            "first_bad_tensor": "logits",
+            "disagreement": "The hosts disagree about one file: 3.1 dB on pi-5, 31.0 dB on builder-1.",
+        },
+    )
+
+
 def slow_result() -> dict[str, Any]:
     return result(
         "int8-static",
@@ -157,7 +196,14 @@ def full_report() -> dict[str, Any]:
     """Give one report with every kind of result, hostile names among them."""
     hostile = result(model=HOSTILE, recipe="float32")
     return report(
-        result(), invalid_result(), emulated_result(), failed_result(), slow_result(), hostile, state="partial"
+        result(),
+        invalid_result(),
+        emulated_result(),
+        failed_result(),
+        slow_result(),
+        disagreeing_result(),
+        hostile,
+        state="partial",
     )
 
 

@@ -33,6 +33,8 @@ def bind(
 ) -> PlannedStep:
     """Make a step of a stage: its key, its queue, its limits.
 
+    Without a target it runs on a build host, and nothing of any profile is in its key.
+
     Raises:
         EnvironmentMissing: no live host that may run it has its environment at this farm's version.
     """

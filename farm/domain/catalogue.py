@@ -68,11 +68,19 @@ class Catalogue:
                 return spec
         return None
 
+    def openers(self, fmt: Format) -> list[str]:
+        """Name the deployable runtimes that open a format, those first for which it is the usual one."""
+        able = [name for name, formats in self.accepts.items() if fmt in formats]
+        return sorted(able, key=lambda name: (self.accepts[name].index(fmt), name))
+
     def queue_for(self, spec: StageSpec, target: Target | None, hosts: Collection[LiveHost]) -> str | None:
-        """Name the queue of a live host that has the stage's environment at this version; None when nobody has."""
+        """Name the queue of a live host that has the stage's environment at this version; None when nobody has.
+
+        What compares, scores or measures runs on the target's host; without a target, on a build host.
+        """
         able = [h for h in hosts if h.environments.get(spec.environment) == self.locks.get(spec.environment, "")]
-        if spec.kind in ON_TARGET:
-            queue = f"target.{target.name}" if target else ""
+        if spec.kind in ON_TARGET and target is not None:
+            queue = f"target.{target.name}"
             return queue if any(queue in host.serves for host in able) else None
         queues = sorted(
             {q for host in able for q in host.serves if q.startswith("build.")}, key=lambda q: (q != "build.x86_64", q)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from farm.domain.artifact import Artifact
+from farm.domain.bisection import Figure, bisect
 from farm.domain.errors import Failure, FarmBug
 from farm.domain.measurement import versus_float
-from farm.domain.plan import Branch, Plan, PlannedResult
+from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
 from farm.domain.progress import ENDED, Progress, States, StepPhase, StepState, branch_failure
-from farm.domain.recipe import BASELINE
+from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.verdict import Verdict, judge
 
 
@@ -23,7 +25,8 @@ def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: State
         return told | _failed(result.failure)
     failure = branch_failure(plan, progress, index, progress[index].branch, states)
     if failure is not None:
-        return told | _failed(_best_known(plan, progress, index, states) or failure)
+        shown, branch = _best_known(plan, progress, index, states) or (failure, result.branches[progress[index].branch])
+        return told | _failed(shown) | {"numerics": _numerics(result, branch, states)}
     return told | _succeeded(plan, result, result.branches[progress[index].branch], progress, states)
 
 
@@ -88,7 +91,7 @@ def _succeeded(
             "outputs": contract.get("outputs", []),
             "contract_changes": list(dict.fromkeys((*result.changes, *contract.get("contract_changes", ())))),
         },
-        "numerics": {**compared["numerics"], "compared_on": branch.compared_on},
+        "numerics": _numerics(result, branch, states),
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
@@ -99,6 +102,43 @@ def _succeeded(
         "execution_detail": None,
         "conditions": conditions,
     }
+
+
+def _numerics(result: PlannedResult, branch: Branch, states: States) -> dict[str, Any] | None:
+    """Tell the file's numerics on the target and those of every stage; None when nothing was compared."""
+    figures = [_checked(check, states) for check in branch.checks]
+    compared = states.get(branch.compare)
+    told: dict[str, Any] = {"sqnr_db": None, "cosine": None, "max_abs_error": None}
+    if compared is not None and compared.phase is StepPhase.SUCCEEDED:
+        told = dict(compared.facts["numerics"])
+        figures.append(_on_target(result, branch, compared))
+    if not any(figure.numerics for figure in figures):
+        return None
+    return told | bisect(figures, result.target) | {"compared_on": branch.compared_on}
+
+
+def _checked(check: Check, states: States) -> Figure:
+    limit_db, state = RECIPES[check.recipe].degraded_below_db, states.get(check.step or "")
+    fmt = check.format.value if check.format else None
+    host, why = state.host if state else None, check.not_checked
+    figure = Figure(check.stage, fmt, check.runtime, "build", host, limit_db, not_checked=why)
+    if state is not None and state.phase is StepPhase.SUCCEEDED:
+        return replace(figure, numerics=state.facts.get("numerics", {}))
+    if state is not None and state.failure is not None:
+        return replace(figure, not_checked=f"not compared: {state.failure.message}")
+    return figure if why else replace(figure, not_checked="not checked: its step did not run.")
+
+
+def _on_target(result: PlannedResult, branch: Branch, compared: StepState) -> Figure:
+    return Figure(
+        branch.checks[-1].stage if branch.checks else SOURCE,
+        branch.format.value if branch.format else None,
+        result.target_runtime,
+        "target",
+        compared.host,
+        RECIPES[result.recipe].degraded_below_db,
+        compared.facts["numerics"],
+    )
 
 
 def _versus_float(
@@ -135,12 +175,12 @@ def _failed(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Failure | None:
+def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> tuple[Failure, Branch] | None:
     """Choose the failure to show: that of the best route; the steps list shows the others."""
-    for number in range(progress[index].branch + 1):
+    for number, branch in enumerate(plan.results[index].branches[: progress[index].branch + 1]):
         failure = branch_failure(plan, progress, index, number, states)
         if failure is not None:
-            return failure
+            return failure, branch
     return None
 
 

@@ -16,6 +16,9 @@ from farm.domain.errors import Failure
 from farm.domain.facts import Format
 from farm.domain.stage import StageSpec
 
+SOURCE = "source"
+"""What stands for a stage where a model is taken as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -69,11 +72,28 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What one stage made, compared with the source on a build host; one step for all targets that share the stage.
+
+    `stage` is SOURCE for a model that is taken as it is. `recipe` is the one whose lines hold there: the baseline's
+    up to the stage that applies another. `not_checked` says why no step was planned.
+    """
+
+    stage: str
+    format: Format | None
+    recipe: str
+    runtime: str | None = None
+    step: str | None = None
+    not_checked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """One route of a result: its steps in order, and which of them say what.
 
     `artifact` is where the result's file comes from: the last transform, or the source itself. `compared_on` says which
     samples its numerics are of: "evaluation", "calibration" (which flatters what was calibrated on them) or "seeded".
+    `checks` follow the route, stage by stage.
     """
 
     route: tuple[str, ...]
@@ -85,6 +105,7 @@ class Branch:
     evaluate: str | None = None
     format: Format | None = None
     compared_on: str = "seeded"
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from farm.domain.artifact import Artifact
-from farm.domain.binding import bind
+from farm.domain.branches import DEFAULT_METRIC, Row, Steps
 from farm.domain.catalogue import Target, near_misses
-from farm.domain.errors import EnvironmentMissing, Failure, FarmError, Incompatible, NoLiveHost, UnknownName
-from farm.domain.facts import Format, TensorSpec
+from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
+from farm.domain.facts import TensorSpec
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
-from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep
+from farm.domain.plan import Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
-from farm.domain.routes import Route, find_routes
-from farm.domain.stage import Kind, StageSpec
+from farm.domain.routes import find_routes
 from farm.domain.wanted import Reason, Submitted, Wanted, World
 
-DEFAULT_METRIC = "top1"
 LABEL_FREE_METRICS = ("agreement",)
 """Metrics that hold an artifact against the source's outputs instead of labels."""
 
@@ -60,7 +57,7 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     if all(result.failure is not None for result in builder.results):
         return refused
     used = {key for result in builder.results for branch in result.branches for key in branch.steps}
-    return Plan({key: step for key, step in builder.steps.items() if key in used}, tuple(builder.results))
+    return Plan({key: step for key, step in builder.steps.by_key.items() if key in used}, tuple(builder.results))
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -93,12 +90,12 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
 
 
 class _Builder:
-    """Collect steps and results; equal keys become one step."""
+    """Collect steps and results."""
 
     def __init__(self, wanted: Wanted, world: World) -> None:
         self.wanted = wanted
         self.world = world
-        self.steps: dict[str, PlannedStep] = {}
+        self.steps = Steps(wanted, world)
         self.results: list[PlannedResult] = []
 
     def add(self, model: Submitted) -> list[Failure]:
@@ -152,17 +149,6 @@ class _Builder:
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
         return errors
 
-    def run_after(self, key: str, earlier: str) -> None:
-        """Have a step wait for another one whose outputs it does not read."""
-        step = self.steps[key]
-        self.steps[key] = replace(step, after=tuple(dict.fromkeys((*step.after, earlier))))
-
-    def step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, title: str, options: Any) -> str:
-        """Add a step unless its key is there; return the key."""
-        planned = bind(spec, inputs, options, world=self.world, target=target, title=title, wanted=self.wanted)
-        self.steps.setdefault(planned.key, planned)
-        return planned.key
-
 
 @dataclass(frozen=True, slots=True)
 class _Context:
@@ -171,15 +157,6 @@ class _Context:
     builder: _Builder
     model: Submitted
     fixed: tuple[TensorSpec, ...]
-
-    @property
-    def source(self) -> Input:
-        return Input("model", artifact=self.model.artifact)
-
-    @property
-    def specs(self) -> dict[str, Any]:
-        facts = self.model.facts
-        return {"input_specs": self.fixed, "output_specs": facts.outputs if facts else ()}
 
     def failed(self, target: Target, runtime: str, recipe: str, failure: Failure, **more: Any) -> PlannedResult:
         fmt = self.model.facts.format if self.model.facts else None
@@ -201,7 +178,8 @@ class _Context:
         catalogue = self.builder.world.catalogue
         accepted = catalogue.accepts.get(runtime, ())
         routes = find_routes(facts.format, accepted, recipe, catalogue.specs.values())
-        branches, refused = self._branches(routes, target, runtime, recipe)
+        row = Row(self.builder.steps, self.model, self.fixed, target, runtime, recipe)
+        branches, refused = row.branches(routes)
         if not branches:
             error = Incompatible(
                 f"No route leads from {facts.format} to {runtime} with recipe {recipe} for {self.model.name}"
@@ -220,91 +198,3 @@ class _Context:
             changes=batch_fixed(facts.inputs, self.fixed),
             refused_routes=tuple(refused),
         )
-
-    def _branches(
-        self, routes: Sequence[Route], target: Target, runtime: str, recipe: str
-    ) -> tuple[list[Branch], list[str]]:
-        branches, refused = [], []
-        for route in routes:
-            refusal = self._refusal(route, target)
-            if refusal is None:
-                try:
-                    branches.append(self._branch(route, target, runtime, recipe))
-                except EnvironmentMissing as error:
-                    refusal = error.message
-            if refusal is not None:
-                refused.append(f"{' → '.join(route.names) or 'as it is'}: {refusal}")
-        return branches, refused
-
-    def _refusal(self, route: Route, target: Target) -> str | None:
-        """Ask every stage of a route whether it can."""
-        for spec in route.stages:
-            profile = {name: target.read(name) for name in spec.reads}
-            verdict = spec.check(self.model.facts, profile, spec.options(**self.specs))  # type: ignore[arg-type]
-            if not verdict.can:
-                return verdict.reason or f"{spec.name} can't."
-        return None
-
-    def _branch(self, route: Route, target: Target, runtime: str, recipe: str) -> Branch:
-        steps: list[str] = []
-        at = self.source
-        for spec in route.stages:
-            data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
-            key = self._step(spec, (at, *data), target, recipe)
-            steps.append(key)
-            at = Input("model", step=key)
-        samples = self._reference(self.model.evaluation or self.model.calibration, 8, target, recipe)
-        compare = self._on_target(
-            Kind.COMPARE, runtime, (at, Input("samples", step=samples, output="samples")), target, recipe
-        )
-        measure = self._on_target(Kind.MEASURE, runtime, (at,), target, recipe, threads=target.threads)
-        evaluate: str | None = None
-        evaluation: tuple[str, ...] = ()
-        if self.model.evaluation is not None:
-            scored = self._reference(self.model.evaluation, 100_000, target, recipe)
-            given = (at, Input("evaluation", step=scored, output="samples"))
-            metric = self.model.metric or DEFAULT_METRIC
-            evaluate = self._on_target(Kind.EVALUATE, runtime, given, target, recipe, metric=metric)
-            evaluation = (scored, evaluate)
-        for key in (measure, *((evaluate,) if evaluate else ())):
-            self.builder.run_after(key, compare)
-        ordered = (*steps, samples, compare, *evaluation, measure)
-        return Branch(
-            route.names,
-            route.float_names,
-            tuple(dict.fromkeys(ordered)),
-            at,
-            compare,
-            measure,
-            evaluate,
-            format=route.stages[-1].target if route.stages else self.source_format,
-            compared_on="evaluation"
-            if self.model.evaluation
-            else "calibration"
-            if self.model.calibration
-            else "seeded",
-        )
-
-    @property
-    def source_format(self) -> Format | None:
-        return self.model.facts.format if self.model.facts else None
-
-    def _reference(self, data: Artifact | None, count: int, target: Target, recipe: str) -> str:
-        facts = self.model.facts
-        spec = self.builder.world.catalogue.of_kind(Kind.REFERENCE, source=facts.format if facts else None)
-        if spec is None:
-            raise EnvironmentMissing(f"No stage runs a source of format {facts.format if facts else '?'}.")
-        given = (Input("samples", artifact=data),) if data else ()
-        return self._step(spec, (self.source, *given), target, recipe, samples=count)
-
-    def _on_target(
-        self, kind: Kind, runtime: str, inputs: tuple[Input, ...], target: Target, recipe: str, **options: Any
-    ) -> str:
-        spec = self.builder.world.catalogue.of_kind(kind, runtime=runtime)
-        if spec is None:
-            raise EnvironmentMissing(f"No stage can {kind} under {runtime}.")
-        return self._step(spec, inputs, target, recipe, **options)
-
-    def _step(self, spec: StageSpec, inputs: tuple[Input, ...], target: Target, recipe: str, **options: Any) -> str:
-        title = f"{spec.name} · {self.model.name} → {target.name} · {recipe}"
-        return self.builder.step(spec, inputs, target, title, spec.options(**self.specs, **options))

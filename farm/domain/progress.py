@@ -2,19 +2,20 @@
 
 A result works on one branch at a time. A branch is lost when one of its steps failed, or when its float result is not
 the source's function; the next branch then takes over, unless the failure is one that another toolchain can't mend.
+A check on a build host that could not be made loses nothing: the comparison on the target still decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from farm.domain.artifact import Artifact, Contract
-from farm.domain.errors import Actor, Failure, FarmBug, NumericsBroken
-from farm.domain.plan import Branch, Plan, PlannedResult
-from farm.domain.recipe import BASELINE
+from farm.domain.errors import Actor, ArtifactBroken, ContractMismatch, Failure, FarmBug, NumericsBroken, ToolCrashed
+from farm.domain.plan import Branch, Check, Plan, PlannedResult
+from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.verdict import numerics_failed
 
 
@@ -97,12 +98,11 @@ def decide(plan: Plan, progress: Sequence[Progress], states: States) -> Decision
             skip |= dict.fromkeys(k for k in branch.steps if _is_doomed(plan, k, states))
             if may_fall_back(failure) and at.branch + 1 < len(result.branches):
                 start.append((index, at.branch + 1))
-            elif _baseline_concluded(result, progress):
+            elif _baseline_concluded(result, progress) and not _is_told_of(result, at.branch, states):
                 conclude.append(index)
             continue
         dispatch |= dict.fromkeys(k for k in branch.steps if _is_ready(plan, k, states))
-        done = all(k in states and states[k].phase is StepPhase.SUCCEEDED for k in branch.steps)
-        if done and _baseline_concluded(result, progress):
+        if _is_done(branch, states) and _baseline_concluded(result, progress):
             conclude.append(index)
     return Decision(tuple(start), tuple(dispatch), tuple(skip), tuple(conclude))
 
@@ -111,7 +111,10 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     """Say why a branch is lost, or None while it is not."""
     result = plan.results[index]
     chosen = result.branches[branch]
-    lost = [states[key] for key in chosen.steps if key in states and states[key].phase in LOST]
+    if (failure := _check_failure(result, chosen, states)) is not None:
+        return failure
+    checks = {check.step for check in chosen.checks}
+    lost = [states[key] for key in chosen.steps if key not in checks and key in states and states[key].phase in LOST]
     if lost:
         told = (state.failure for state in lost if state.failure is not None)
         return next(told, None) or _unexplained(lost[0])
@@ -123,9 +126,44 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     return _float_failure(plan, progress, result, chosen, states)
 
 
+def checked_and_lost(state: StepState) -> bool:
+    """Tell whether a check found its file broken, other than being unable to look."""
+    broken = (ArtifactBroken.code, ContractMismatch.code, ToolCrashed.code)
+    return state.phase is StepPhase.FAILED and state.failure is not None and state.failure.code in broken
+
+
 def may_fall_back(failure: Failure) -> bool:
     """Tell whether another route may succeed where this one failed: a tool's fault, or a bug of ours in one stage."""
     return failure.who_must_act in (Actor.TOOLCHAIN, Actor.US)
+
+
+def _check_failure(result: PlannedResult, chosen: Branch, states: States) -> Failure | None:
+    """Name the first stage of a branch whose output is broken, or whose float output is not the source's function."""
+    for check in chosen.checks:
+        state = states.get(check.step or "")
+        if state is None:
+            continue
+        if checked_and_lost(state) and state.failure is not None:
+            told = f"{result.model} after {check.stage}, opened under {check.runtime}: {state.failure.message}"
+            return replace(state.failure, message=told)
+        numerics = state.facts.get("numerics", {})
+        if state.phase is StepPhase.SUCCEEDED and numerics_failed(check.recipe, numerics):
+            return _bad_stage(result, check, numerics)
+    return None
+
+
+def _is_done(branch: Branch, states: States) -> bool:
+    """Tell whether every step succeeded; of a check it is enough that it ended."""
+    checks = {check.step for check in branch.checks}
+    wanted = ((states[key].phase if key in states else None, key in checks) for key in branch.steps)
+    return all(phase is StepPhase.SUCCEEDED or (is_check and phase in ENDED) for phase, is_check in wanted)
+
+
+def _is_told_of(result: PlannedResult, last: int, states: States) -> bool:
+    """Tell whether a check is under way that may yet say where a lost branch went wrong."""
+    under_way = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
+    checks = (states.get(check.step or "") for branch in result.branches[: last + 1] for check in branch.checks)
+    return any(state is not None and state.phase in under_way for state in checks)
 
 
 def _float_failure(
@@ -158,14 +196,32 @@ def _unexplained(state: StepState) -> Failure:
     ).failure
 
 
+def _bad_stage(result: PlannedResult, check: Check, numerics: Mapping[str, Any]) -> Failure:
+    return NumericsBroken(
+        f"{result.model} leaves its source at stage {check.stage}: {_reached(numerics)} under {check.runtime} "
+        f"on a build host; the float part of a route needs {RECIPES[BASELINE].failed_below_db:.0f} dB.",
+        remedy=f"Look at how {check.stage} treats that output, or try another route or runtime.",
+        stage=check.stage,
+        tensor=numerics.get("worst_output"),
+    ).failure
+
+
 def _numerics_failure(result: PlannedResult, branch: Branch, numerics: Mapping[str, Any]) -> Failure:
     way = " → ".join(branch.route) or "the source as it is"
-    sqnr = numerics.get("sqnr_db")
-    shown = "no SQNR" if sqnr is None else f"an SQNR of {sqnr:.1f} dB"
     return NumericsBroken(
-        f"{result.model} by {way} gives {shown} against the source; a float32 result needs 30 dB.",
+        f"{result.model} by {way} gives {_reached(numerics)} against the source on {result.target}; "
+        f"a float32 result needs {RECIPES[BASELINE].failed_below_db:.0f} dB.",
         remedy="Try another runtime, and look at numerics.per_output for the output that differs.",
+        stage=f"compare on {result.target}",
+        tensor=numerics.get("worst_output"),
     ).failure
+
+
+def _reached(numerics: Mapping[str, Any]) -> str:
+    """Say how far the worst output is from the source's."""
+    sqnr, worst = numerics.get("sqnr_db"), numerics.get("worst_output")
+    shown = "no SQNR" if sqnr is None else f"an SQNR of {sqnr:.1f} dB"
+    return f"{shown} in output {worst!r}" if worst else shown
 
 
 def _is_ready(plan: Plan, key: str, states: States) -> bool:

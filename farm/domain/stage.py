@@ -43,7 +43,7 @@ class Kind(StrEnum):
 
 TRANSFORMS = (Kind.EXPORT, Kind.CONVERT, Kind.OPTIMIZE, Kind.QUANTIZE, Kind.COMPILE)
 ON_TARGET = (Kind.COMPARE, Kind.EVALUATE, Kind.MEASURE)
-"""Kinds that run on the target's own host, under the target's runtime."""
+"""Kinds that run on the target's own host, under the target's runtime; comparisons also run on build hosts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,32 @@ class ResultArtifact(Part):
     contract_changes: list[str] = Field(default_factory=list)
 
 
+class StageNumerics(Part):
+    """One comparison with the source: what `stage` made, on a build host or on the target's; figures as in Numerics."""
+
+    stage: str
+    where: Literal["build", "target"]
+    format: str | None = None
+    runtime: str | None = None
+    host: str | None = None
+    sqnr_db: float | None = None
+    psnr_db: float | None = None
+    cosine: float | None = None
+    max_abs_error: float | None = None
+    worst_output: str | None = None
+    limit_db: float | None = _unknown()
+    not_checked: str | None = _unknown()
+
+    @property
+    def is_bad(self) -> bool:
+        return self.limit_db is not None and self.sqnr_db is not None and self.sqnr_db < self.limit_db
+
+
 class Numerics(Part):
-    """How close the outputs are to the source's: `sqnr_db` of the worst output in dB, at most 200."""
+    """How close the outputs are to the source's: `sqnr_db` of the worst output in dB, at most 200.
+
+    `disagreement` says in a sentence that the target's host computes a file otherwise than the build host does.
+    """
 
     sqnr_db: float | None
     cosine: float | None
@@ -111,8 +135,10 @@ class Numerics(Part):
     psnr_db: float | None = None
     samples: int | None = _unknown()
     per_output: list[Any] = Field(default_factory=list)
-    by_stage: list[Any] = Field(default_factory=list)
+    by_stage: list[StageNumerics] = Field(default_factory=list)
     first_bad_stage: str | None = None
+    first_bad_tensor: str | None = None
+    disagreement: str | None = None
 
 
 class Accuracy(Part):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from farm.report import text
-from farm.report.model import Report, Result
+from farm.report.model import Numerics, Report, Result
 
 WHY_INVALID = {
     "emulated": "the host is emulated",
@@ -66,14 +66,28 @@ def row(result: Result) -> Row:
 
 
 def note(result: Result) -> str | None:
-    """Say in a sentence what a reader of the table must know about this result."""
+    """Say in a few sentences what a reader of the table must know about this result."""
     if result.verdict == "failed" or result.state == "failed":
         return _failure(result)
+    notes = []
     if result.execution_summary is not None and not result.is_valid:
-        return f"measurement not valid: {_why(result)}."
-    if result.execution_summary is not None and result.execution_summary.reused:
-        return _reuse(result.execution_summary.age_s, result)
-    return None
+        notes.append(f"measurement not valid: {_why(result)}.")
+    elif result.execution_summary is not None and result.execution_summary.reused:
+        notes.append(_reuse(result.execution_summary.age_s, result))
+    notes += [_numerics(result.numerics)] if result.numerics else []
+    return " ".join(part for part in notes if part) or None
+
+
+def _numerics(numerics: Numerics) -> str:
+    """Say where the numerics fall below their line, or which hosts disagree."""
+    if numerics.disagreement:
+        return text.plain(numerics.disagreement)
+    if numerics.first_bad_stage is None:
+        return ""
+    bad = next((entry for entry in numerics.by_stage if entry.is_bad), None)
+    reached = f": {text.decibels(bad.sqnr_db)}, {bad.limit_db:.0f} dB are needed" if bad and bad.limit_db else ""
+    tensor = f" in output {numerics.first_bad_tensor!r}" if numerics.first_bad_tensor else ""
+    return text.plain(f"numerics first fall at {numerics.first_bad_stage}{tensor}{reached}.")
 
 
 def order(report: Report) -> list[Result]:
@@ -102,7 +116,8 @@ def _accuracy(result: Result) -> str:
 def _failure(result: Result) -> str:
     parts = [f"{result.failure_type or 'failed'}: {result.message or 'no message'}", result.remedy or ""]
     who = f"({result.who_must_act} must act)" if result.who_must_act else ""
-    return text.plain(" ".join(part for part in (*parts, who) if part))
+    disagreement = result.numerics.disagreement if result.numerics else None
+    return text.plain(" ".join(part for part in (*parts, disagreement, who) if part))
 
 
 def _why(result: Result) -> str:

@@ -110,6 +110,29 @@ def test_failures_say_who_must_act_and_what_to_do() -> None:
         assert part in flowed
 
 
+def test_a_disagreement_of_hosts_is_told_under_every_table() -> None:
+    told = "The hosts disagree about one file: 3.1 dB on pi-5, 31.0 dB on builder-1."
+    report = samples.report(samples.disagreeing_result())
+
+    assert told in " ".join(printed(report).split())
+    page = render_html(report)
+    assert told in page
+    assert "not checked: no live build host has environment onnxruntime." in page
+    assert page.count("under 20 dB") == 1
+
+
+def test_where_numerics_first_fall_is_told_under_the_table() -> None:
+    numerics = {
+        **samples.disagreeing_result()["numerics"],
+        **{"by_stage": [samples.stage_numerics("onnx-to-tflite", 12.0, limit_db=60.0)], "disagreement": None},
+        **{"first_bad_stage": "onnx-to-tflite"},
+    }
+
+    flowed = " ".join(printed(samples.report(samples.result(verdict="degraded", numerics=numerics))).split())
+
+    assert "numerics first fall at onnx-to-tflite in output 'logits': 12.0 dB, 60 dB are needed." in flowed
+
+
 def test_slower_and_worse_results_say_so() -> None:
     shown = printed(samples.report(samples.slow_result(), samples.invalid_result()))
 

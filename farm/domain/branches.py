@@ -1,0 +1,184 @@
+"""Make the branches of a result: every route as steps, with what they are compared, scored and measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from farm.domain.artifact import Artifact
+from farm.domain.binding import bind
+from farm.domain.catalogue import Target
+from farm.domain.errors import EnvironmentMissing
+from farm.domain.facts import Format, TensorSpec
+from farm.domain.plan import SOURCE, Branch, Check, Input, PlannedStep
+from farm.domain.recipe import BASELINE
+from farm.domain.routes import Route
+from farm.domain.stage import Kind, StageSpec
+from farm.domain.wanted import Submitted, Wanted, World
+
+DEFAULT_METRIC = "top1"
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps of a plan while it is made; equal keys become one step."""
+
+    wanted: Wanted
+    world: World
+    by_key: dict[str, PlannedStep] = field(default_factory=dict)
+
+    def add(
+        self, spec: StageSpec, inputs: tuple[Input, ...], options: Any, *, target: Target | None, title: str
+    ) -> str:
+        """Add a step unless its key is there; return the key.
+
+        Raises:
+            EnvironmentMissing: no live host can run it.
+        """
+        planned = bind(spec, inputs, options, world=self.world, target=target, title=title, wanted=self.wanted)
+        self.by_key.setdefault(planned.key, planned)
+        return planned.key
+
+    def run_after(self, key: str, earlier: str) -> None:
+        """Have a step wait for another one whose outputs it does not read."""
+        step = self.by_key[key]
+        self.by_key[key] = replace(step, after=tuple(dict.fromkeys((*step.after, earlier))))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One result while its branches are made: a model on a target under a runtime by a recipe."""
+
+    steps: Steps
+    model: Submitted
+    fixed: tuple[TensorSpec, ...]
+    target: Target
+    runtime: str
+    recipe: str
+
+    def branches(self, routes: Sequence[Route]) -> tuple[list[Branch], list[str]]:
+        """Make a branch of every route that all its stages agree to, and tell why the others are none."""
+        branches, refused = [], []
+        for route in routes:
+            refusal = self._refusal(route)
+            if refusal is None:
+                try:
+                    branches.append(self._branch(route))
+                except EnvironmentMissing as error:
+                    refusal = error.message
+            if refusal is not None:
+                refused.append(f"{' → '.join(route.names) or 'as it is'}: {refusal}")
+        return branches, refused
+
+    @property
+    def _source_format(self) -> Format | None:
+        return self.model.facts.format if self.model.facts else None
+
+    @property
+    def _specs(self) -> dict[str, Any]:
+        facts = self.model.facts
+        return {"input_specs": self.fixed, "output_specs": facts.outputs if facts else ()}
+
+    def _refusal(self, route: Route) -> str | None:
+        """Ask every stage of a route whether it can."""
+        for spec in route.stages:
+            profile = {name: self.target.read(name) for name in spec.reads}
+            verdict = spec.check(self.model.facts, profile, spec.options(**self._specs))  # type: ignore[arg-type]
+            if not verdict.can:
+                return verdict.reason or f"{spec.name} can't."
+        return None
+
+    def _branch(self, route: Route) -> Branch:
+        made = self._transforms(route)
+        at = made[-1]
+        samples = self._reference(self.model.evaluation or self.model.calibration, 8)
+        reference = Input("samples", step=samples, output="samples")
+        checks = self._checks(route, made, reference)
+        compare = self._on_target(Kind.COMPARE, (at, reference))
+        measure = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads)
+        evaluate: str | None = None
+        evaluation: tuple[str, ...] = ()
+        if self.model.evaluation is not None:
+            scored = self._reference(self.model.evaluation, 100_000)
+            given = (at, Input("evaluation", step=scored, output="samples"))
+            evaluate = self._on_target(Kind.EVALUATE, given, metric=self.model.metric or DEFAULT_METRIC)
+            evaluation = (scored, evaluate)
+        for key in (measure, *((evaluate,) if evaluate else ())):
+            self.steps.run_after(key, compare)
+        transforms = [given.step for given in made if given.step]
+        checked = [check.step for check in checks if check.step]
+        ordered = (*transforms, samples, *checked, compare, *evaluation, measure)
+        return Branch(
+            route.names,
+            route.float_names,
+            tuple(dict.fromkeys(ordered)),
+            at,
+            compare,
+            measure,
+            evaluate,
+            format=route.stages[-1].target if route.stages else self._source_format,
+            compared_on=self._compared_on,
+            checks=checks,
+        )
+
+    @property
+    def _compared_on(self) -> str:
+        if self.model.evaluation:
+            return "evaluation"
+        return "calibration" if self.model.calibration else "seeded"
+
+    def _transforms(self, route: Route) -> list[Input]:
+        """Chain the stages of a route: the source, then what each of them makes."""
+        made = [Input("model", artifact=self.model.artifact)]
+        for spec in route.stages:
+            data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
+            made.append(Input("model", step=self._step(spec, (made[-1], *data))))
+        return made
+
+    def _checks(self, route: Route, made: Sequence[Input], reference: Input) -> tuple[Check, ...]:
+        """Compare what every stage makes with the source on a build host."""
+        if not route.stages:
+            return (self._check(Check(SOURCE, self._source_format, self.recipe), made[0], reference),)
+        checks, recipe = [], BASELINE
+        for spec, artifact in zip(route.stages, made[1:], strict=True):
+            recipe = spec.recipe or recipe
+            checks.append(self._check(Check(spec.name, spec.target, recipe), artifact, reference))
+        return tuple(checks)
+
+    def _check(self, check: Check, artifact: Input, reference: Input) -> Check:
+        """Plan a comparison under a runtime that opens the format, the target's own before others."""
+        catalogue = self.steps.world.catalogue
+        openers = catalogue.openers(check.format) if check.format else []
+        reasons = []
+        for runtime in sorted(openers, key=lambda name: name != self.runtime):
+            spec = catalogue.of_kind(Kind.COMPARE, runtime=runtime)
+            if spec is None:
+                continue
+            title = f"{spec.name} · {self.model.name} after {check.stage}"
+            given, options = (artifact, reference), spec.options(**self._specs)
+            try:
+                key = self.steps.add(spec, given, options, target=None, title=title)
+                return replace(check, runtime=runtime, step=key)
+            except EnvironmentMissing as error:
+                reasons.append(error.message)
+        why = " ".join(reasons) or f"no deployable runtime here opens {check.format}."
+        return replace(check, not_checked=f"not checked: {why}")
+
+    def _reference(self, data: Artifact | None, count: int) -> str:
+        source = self._source_format
+        spec = self.steps.world.catalogue.of_kind(Kind.REFERENCE, source=source)
+        if spec is None:
+            raise EnvironmentMissing(f"No stage runs a source of format {source or '?'}.")
+        given = (Input("samples", artifact=data),) if data else ()
+        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count)
+
+    def _on_target(self, kind: Kind, inputs: tuple[Input, ...], **options: Any) -> str:
+        spec = self.steps.world.catalogue.of_kind(kind, runtime=self.runtime)
+        if spec is None:
+            raise EnvironmentMissing(f"No stage can {kind} under {self.runtime}.")
+        return self._step(spec, inputs, **options)
+
+    def _step(self, spec: StageSpec, inputs: tuple[Input, ...], **options: Any) -> str:
+        title = f"{spec.name} · {self.model.name} → {self.target.name} · {self.recipe}"
+        return self.steps.add(spec, inputs, spec.options(**self._specs, **options), target=self.target, title=title)
