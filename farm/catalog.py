@@ -28,6 +28,7 @@ _BY_SUFFIX = {
     ".torchscript": Format.TORCHSCRIPT,
     ".onnx": Format.ONNX,
     ".ort": Format.ORT,
+    ".pte": Format.EXECUTORCH,
     ".tflite": Format.TFLITE,
     ".keras": Format.KERAS,
     ".h5": Format.KERAS_H5,

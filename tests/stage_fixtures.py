@@ -107,6 +107,26 @@ def models() -> Path:
     return folder
 
 
+@cache
+def lowered_model() -> Path:
+    """Lower good.pt2 for ExecuTorch, which lives in an environment of its own; bad files lie beside it."""
+    folder = models() / "lowered"
+    specs = {"input_specs": [spec("image", "float32", 1, 3, 8, 8)]}
+    outputs = [spec("linear", "float32", "s0", 5), spec("mean", "float32", "s0", 4)]
+    files = {"model": models() / "good.pt2"}
+    call = Call("torch-exported-program-to-executorch", files, specs | {"output_specs": outputs})
+    made = run_call("executorch", call, folder).output("model")
+    cut, text = folder / "cut.pte", folder / "text.pte"
+    cut.write_bytes(made.read_bytes()[: made.stat().st_size // 2])
+    text.write_text("hello, this is no model")
+    return made.rename(folder / "good.pte")
+
+
+def model_file(name: str) -> Path:
+    """Return a model of stage_models.py, or one that another environment made of them."""
+    return lowered_model().with_name(name) if name.endswith(".pte") else models() / name
+
+
 def spec(name: str, dtype: str, *shape: int | str) -> dict[str, Any]:
     return {"name": name, "dtype": dtype, "shape": list(shape), "scale": None, "zero_point": None}
 

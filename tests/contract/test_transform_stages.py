@@ -140,6 +140,9 @@ def test_a_model_left_in_training_mode_is_the_submitters_to_mend() -> None:
         "torchscript-to-onnx": dataclasses.replace(scripts, path=scripts.path.with_name("training.pt")),
     }
     found = run_in("builder", {stage: call(stage, source) for stage, source in training.items()})
+    lowered = "torch-exported-program-to-executorch"
+    program = training["torch-exported-program-to-onnx"]
+    found |= run_in("executorch", {lowered: call(lowered, program)})
 
     for stage, answered in found.items():
         assert answered.failure["code"] == "bad-request", stage
@@ -174,6 +177,6 @@ def test_the_input_is_left_as_it_was() -> None:
 
 
 def test_conversion_starts_no_child_process() -> None:
-    """So that it runs under the same isolation as every other stage."""
-    assert not any(spec.spawns for spec in STAGES)
+    """So that it runs under the same isolation as every other stage; ExecuTorch alone writes its files by a program."""
+    assert {spec.environment for spec in STAGES if spec.spawns} == {"executorch"}
     assert shutil.which("onnxsim", path="/usr/bin:/bin") is None

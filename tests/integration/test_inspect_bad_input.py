@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.stage_fixtures import Answer, Call, models, run_calls, spec
+from tests.stage_fixtures import Answer, Call, lowered_model, models, run_calls, spec
 
 pytestmark = pytest.mark.toolchain
 
@@ -19,7 +19,7 @@ class Case:
 
 
 PT2, TS, ONNX = "inspect-torch-exported-program", "inspect-torchscript", "inspect-onnx"
-ORT = "inspect-ort"
+ORT, PTE = "inspect-ort", "inspect-executorch"
 SAVED, KERAS, H5, TFLITE = "inspect-tf-savedmodel", "inspect-keras", "inspect-keras-h5", "inspect-tflite"
 CASES = (
     Case(PT2, "hostile.pt2", "unsafe-model", "could run code"),
@@ -49,6 +49,8 @@ CASES = (
     Case(ORT, "cut.ort", "corrupt-model", "verification failed"),
     Case(ORT, "text.ort", "corrupt-model", "ORTM"),
     Case(ORT, "empty.ort", "corrupt-model", "empty (0 bytes)"),
+    Case(PTE, "cut.pte", "corrupt-model", "does not open"),
+    Case(PTE, "text.pte", "corrupt-model", "ET12"),
     Case(SAVED, "writes_savedmodel", "unsafe-model", "WriteFile"),
     Case(SAVED, "python_savedmodel", "unsafe-model", "EagerPyFunc"),
     Case(SAVED, "no_variables_savedmodel", "missing-file", "variables"),
@@ -73,6 +75,8 @@ CASES = (
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     """Inspect all of them, one after the other, in one process; a good model comes last."""
     calls = {case.file + case.stage: Call(case.stage, {"model": models() / case.file}) for case in CASES}
+    lowered = {key: calls.pop(key) for key in list(calls) if key.endswith(PTE)}
+    lowered = {key: Call(PTE, {"model": lowered_model().with_name(key.removesuffix(PTE))}) for key in lowered}
     calls["ansi"] = Call(ONNX, {"model": models() / "ansi.onnx"})
     calls["external"] = Call(ONNX, {"model": models() / "external_onnx"})
     calls["integer"] = Call(TFLITE, {"model": models() / "int8.tflite"})
@@ -80,7 +84,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     calls["rate"] = Call(TS, {"model": models() / "rate.pt"})
     numbers = [spec("x", "float32", 1, 4), spec("rate", "int64")]
     calls["rate run"] = Call("reference-torchscript", {"model": models() / "rate.pt"}, {"input_specs": numbers})
-    return run_calls("builder", calls, tmp_path_factory.mktemp("bad"))
+    return run_calls("builder", calls, tmp_path_factory.mktemp("bad")) | run_calls(
+        "executorch", lowered, tmp_path_factory.mktemp("bad")
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}")

@@ -68,5 +68,5 @@ def test_each_format_has_one_runtime() -> None:
     accepted = [source for runtime in load_runtimes().values() for source in runtime.accepts]
     assert len(accepted) == len(set(accepted))
     assert runtime_of(Format.TFLITE).name == "litert"
-    with pytest.raises(LookupError, match="executorch"):
-        runtime_of(Format.EXECUTORCH)
+    with pytest.raises(LookupError, match="edgetpu-tflite"):
+        runtime_of(Format.EDGETPU_TFLITE)

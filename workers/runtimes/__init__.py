@@ -58,6 +58,7 @@ class Runtime:
         deployable: it runs on targets; others only give a source's float reference on a builder.
         load: open a file or folder, with so many threads; raises what its library raises.
         refusals: the exceptions by which its library refuses a file or an input.
+        builds_in: the environment of a builder in which it executes sources.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Runtime:
     deployable: bool
     load: Load
     refusals: Callable[[], tuple[type[Exception], ...]] = plain_refusals
+    builds_in: str = "builder"
 
     def describe(self, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the inputs and outputs as the runtime itself sees them, in the file's order."""

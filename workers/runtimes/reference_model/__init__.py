@@ -11,7 +11,7 @@ from pathlib import Path
 from farm.domain.facts import Format
 from workers.runtimes import load_runtimes
 
-FILES = {Format.ONNX: "reference.onnx", Format.TFLITE: "reference.tflite"}
+FILES = {Format.ONNX: "reference.onnx", Format.TFLITE: "reference.tflite", Format.EXECUTORCH: "reference.pte"}
 
 
 def reference_model(runtime: str) -> Path:

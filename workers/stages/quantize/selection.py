@@ -64,13 +64,22 @@ def split_samples(given: StageInput) -> Samples:
     return Samples(tuple(feeds[aside:]), tuple(feeds[:aside] or feeds))
 
 
-def choose(given: StageInput, kind: Format, samples: Samples, candidates: Sequence[Candidate]) -> Chosen:
+def choose(
+    given: StageInput,
+    kind: Format,
+    samples: Samples,
+    candidates: Sequence[Candidate],
+    *,
+    source_kind: Format | None = None,
+) -> Chosen:
     """Return the first candidate whose worst output reaches `ENOUGH_DB`, else the best of all.
+
+    `kind` is the format of the candidates, and of files["model"] unless `source_kind` says another.
 
     Raises:
         ConversionFailed: every candidate failed; the evidence tells why each did.
     """
-    source = runtime_of(kind).load(given.files["model"])
+    source = runtime_of(source_kind or kind).load(given.files["model"])
     expected = [source.run(feed) for feed in samples.selection]
     tried: dict[str, float | str] = {}
     best: Chosen | None = None

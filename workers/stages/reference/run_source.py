@@ -149,7 +149,7 @@ def _register(source: Format, runtime: Runtime) -> None:
         name=f"reference-{source}",
         version="1",
         kind=Kind.REFERENCE,
-        environment="builder",
+        environment=runtime.builds_in,
         check=always,
         source=source,
         options=ReferenceOptions,
