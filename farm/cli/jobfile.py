@@ -83,7 +83,7 @@ class _Reader:
             self._wrong(f"{where}path", None, "is missing; it names the model's file or folder")
         if self.errors:
             return None
-        for key in ("path", "calibration", "evaluation"):
+        for key in ("path", "builder", "calibration", "evaluation"):
             if key in values:
                 values[key] = self.folder / values[key]
         values["inputs"] = values.pop("input", ())
@@ -193,4 +193,5 @@ _MODEL_KEYS = {
     "evaluation": _Check(_no_text),
     "metric": _Check(_no_text),
     "preprocessing": _Check(_no_table),
+    "builder": _Check(_no_text),
 }

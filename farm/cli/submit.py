@@ -29,7 +29,13 @@ Examples:
 
   farm submit model.onnx -t auto --max-measurement-age 24h --wait --json
 
+  farm submit weights.pth --builder build.py -t auto --wait
+
   farm submit -f job.toml --wait
+
+A builder file has a function build() (or build_model(), a module-level `model`, or one torch.nn.Module class that
+takes no arguments). It may say INPUTS = ["image:float32[batch,1,28,28]"], or example_inputs(), so that --input is not
+needed, and RANGES = {"ids": (0, 999)} for the values of an input. It runs only in the sandbox: no files, no network.
 """
 INSPECT_EXAMPLES = """
 Examples:
@@ -37,6 +43,8 @@ Examples:
   farm inspect model.onnx
 
   farm inspect saved_model/ --json
+
+  farm inspect weights.pth --builder build.py
 """
 Objective = Literal["latency", "size", "accuracy", "memory"]
 Models = Annotated[
@@ -51,6 +59,10 @@ Inputs = Annotated[
 ]
 Calibration = Annotated[Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name.")]
 Evaluation = Annotated[Path | None, typer.Option(metavar="F.npz", help="Evaluation arrays, with labels.")]
+Builder = Annotated[
+    Path | None,
+    typer.Option(metavar="build.py", help="Python file whose build() returns the module of a state_dict (.pth …)."),
+]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label of the job.")]
 Constraints = Annotated[
     list[str] | None,
@@ -89,6 +101,7 @@ def submit(
     calibration: Calibration = None,
     evaluation: Evaluation = None,
     metric: Annotated[str | None, typer.Option(help="Metric of the evaluation, for example top1.")] = None,
+    builder: Builder = None,
     constraint: Constraints = None,
     objective: Annotated[Objective | None, typer.Option(help="What to make best.")] = None,
     max_measurement_age: MaxAge = None,
@@ -100,6 +113,7 @@ def submit(
 ) -> None:
     """Submit models: one job over models x targets x runtimes x recipes."""
     data = {"inputs": tuple(input_ or ()), "calibration": calibration, "evaluation": evaluation, "metric": metric}
+    data["builder"] = builder
     flags = _Flags(
         models or (),
         target or (),
@@ -117,6 +131,7 @@ def submit(
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A model file or folder.", show_default=False)],
+    builder: Builder = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Say what this profile would do with it.")
     ] = None,
@@ -130,7 +145,7 @@ def inspect(
 
     with Client() as client:
         with transfer_bars("Uploading") as on_bytes:
-            view = client.inspect(model, on_bytes=on_bytes)
+            view = client.inspect(model, builder=builder, on_bytes=on_bytes)
         profile = client.target(target) if target else None
     if json:
         print_json(facts_json(view, profile))

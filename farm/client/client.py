@@ -81,6 +81,7 @@ class Client:
         calibration: Arrays | None = None,
         evaluation: Arrays | None = None,
         metric: str | None = None,
+        builder: ModelPath | None = None,
         constraints: Sequence[str] = (),
         objective: Objective | None = None,
         max_measurement_age: str | float = 0.0,
@@ -96,16 +97,18 @@ class Client:
         open is taken from here. Target "auto" is the profile of the live host on this machine. Left out, `runtimes` are
         all of each profile, `recipes` float32 or, with constraints or an objective, the farm's choice. `inputs` are
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
-        samples on the first axis. `max_measurement_age` is in seconds, or text such as "24h". `on_bytes` is called
-        with (file name, bytes sent, size in bytes).
+        samples on the first axis. `builder` is the Python file whose build() returns the module of a state_dict.
+        `max_measurement_age` is in seconds, or text such as "24h". `on_bytes` is called with (file name, bytes sent,
+        size in bytes).
 
         Raises:
             RequestError: what was submitted is at fault; the message holds every reason.
             FarmUnreachable: the farm does not answer.
         """
         age_s, resolved = parse_duration(max_measurement_age), self.resolve_targets(targets)
+        shared = Model("", None, inputs, calibration, evaluation, metric, builder=builder)
         request = JobRequest(
-            models=self._upload(models, Model("", None, inputs, calibration, evaluation, metric), on_bytes),
+            models=self._upload(models, shared, on_bytes),
             targets=resolved,
             runtimes=list(runtimes) if runtimes else None,
             recipes=list(recipes) if recipes else None,
@@ -124,14 +127,16 @@ class Client:
         answer = self.connection.post("/v1/jobs", request.model_dump(mode="json"), key=str(uuid.uuid4()))
         return Job(self.connection, JobView.model_validate(answer))
 
-    def inspect(self, model: ModelPath, *, on_bytes: OnBytes | None = None) -> ModelView:
+    def inspect(
+        self, model: ModelPath, *, builder: ModelPath | None = None, on_bytes: OnBytes | None = None
+    ) -> ModelView:
         """Have a model read in the sandbox, and return its facts.
 
         Raises:
             FarmError: why it can't be read.
         """
         with self._submission(on_bytes) as submission:
-            create = submission.model(Model(model))
+            create = submission.model(Model(model, builder=builder))
         view = ModelView.model_validate(self.connection.post("/v1/models", create.model_dump(mode="json")))
         while view.state == "inspecting":
             answer = self.connection.get(f"/v1/models/{view.model}", wait_s=INSPECT_WAIT_S)
@@ -232,6 +237,7 @@ def _with_defaults(model: Model, shared: Model) -> Model:
         calibration=model.calibration if model.calibration is not None else shared.calibration,
         evaluation=model.evaluation if model.evaluation is not None else shared.evaluation,
         metric=model.metric or shared.metric,
+        builder=model.builder if model.builder is not None else shared.builder,
     )
 
 

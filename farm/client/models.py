@@ -20,6 +20,8 @@ Shape: TypeAlias = Sequence[int]
 InputSpecs: TypeAlias = "Sequence[str] | Mapping[str, Shape | tuple[Shape, str]]"
 Arrays: TypeAlias = "ModelPath | Mapping[str, np.ndarray[Any, Any]]"
 
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors", ".bin")
+"""Endings of files that may hold weights without their program."""
 SIDECARS = ("{name}.data*", "{name}_data*", "{stem}.data*")
 
 
@@ -29,6 +31,7 @@ class Model:
 
     Attributes:
         path: a file or a folder; the external data of an .onnx file comes along.
+        builder: the Python file whose build() returns the torch.nn.Module that a weights file belongs to.
         inputs: `NAME:DTYPE[D,D,…]` strings, or {name: shape} (float32) and {name: (shape, dtype)}.
         calibration: an .npz file, or arrays by input name with the samples on the first axis.
         evaluation: the same, with `labels`.
@@ -41,6 +44,7 @@ class Model:
     evaluation: Arrays | None = None
     metric: str | None = None
     preprocessing: Mapping[str, Any] | None = None
+    builder: ModelPath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +56,16 @@ class ModelFiles:
     file_name: str
 
 
-def collect(path: ModelPath) -> ModelFiles:
-    """Find a model's files.
+def collect(path: ModelPath, builder: ModelPath | None = None) -> ModelFiles:
+    """Find a model's files; with a builder, a weights file becomes a folder of both.
 
     Raises:
         MissingFile: nothing is there, or the folder is empty.
-        BadRequest: neither a file nor a folder, or a link that leaves the folder.
+        BadRequest: neither a file nor a folder, a link that leaves the folder, or a builder that does not belong there.
     """
     given = Path(path)
+    if builder is not None:
+        return _with_builder(collect(given), Path(builder))
     if given.is_dir():
         return ModelFiles(_folder(given), is_tree=True, file_name=given.resolve().name)
     if not given.exists():
@@ -68,6 +74,19 @@ def collect(path: ModelPath) -> ModelFiles:
         raise BadRequest(f"Model {str(given)!r} is neither a file nor a folder.")
     beside = _sidecars(given) if given.suffix.lower() == ".onnx" else {}
     return ModelFiles({given.name: given, **beside}, is_tree=bool(beside), file_name=given.name)
+
+
+def _with_builder(model: ModelFiles, builder: Path) -> ModelFiles:
+    if not builder.is_file():
+        raise MissingFile(f"The builder file {str(builder)!r} does not exist.")
+    if builder.suffix != ".py":
+        raise BadRequest(f"The builder {str(builder)!r} is no Python file; its name must end in .py.")
+    if not any(Path(name).suffix.lower() in WEIGHTS for name in model.files):
+        raise BadRequest(
+            f"A builder goes with weights of torch ({', '.join(WEIGHTS)}); {model.file_name!r} is none.",
+            remedy="Leave --builder out: other formats hold their program themselves.",
+        )
+    return ModelFiles({**model.files, builder.name: builder}, is_tree=True, file_name=model.file_name)
 
 
 def input_texts(inputs: InputSpecs) -> list[str]:

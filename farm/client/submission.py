@@ -65,7 +65,7 @@ class Submission:
         return [self._request(one) for one in prepared]
 
     def model(self, path: Model) -> ModelCreate:
-        files = collect(path.path)
+        files = collect(path.path, path.builder)
         return ModelCreate(artifact=self._artifact(files), file_name=files.file_name)
 
     def _prepare(self, model: Model, number: int) -> _Prepared:
@@ -73,7 +73,7 @@ class Submission:
         folder.mkdir()
         return _Prepared(
             model,
-            collect(model.path),
+            collect(model.path, model.builder),
             input_texts(model.inputs),
             _data(model.calibration, folder, what="calibration"),
             _data(model.evaluation, folder, what="evaluation"),

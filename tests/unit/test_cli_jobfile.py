@@ -30,6 +30,7 @@ preprocessing = {mean = [0.5], std = [0.5]}
 path = "/models/digits.pt2"
 evaluation = "test.npz"
 metric = "top1"
+builder = "build.py"
 """
 
 
@@ -48,6 +49,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert (first.path, first.calibration) == (tmp_path / "det.onnx", tmp_path / "data/photos.npz")
     assert (first.name, first.inputs) == ("detector", ("x:0:float32[1,3,640,640]",))
     assert (str(second.path), second.metric) == ("/models/digits.pt2", "top1")
+    assert (first.builder, second.builder) == (None, tmp_path / "build.py")
 
 
 @pytest.mark.parametrize(

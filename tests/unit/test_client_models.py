@@ -69,6 +69,36 @@ def test_nothing_there(tmp_path: Path) -> None:
             collect(path)
 
 
+def test_a_builder_stands_beside_its_weights(tmp_path: Path) -> None:
+    weights, builder = tmp_path / "w.pth", tmp_path / "code" / "build.py"
+    builder.parent.mkdir()
+    for path in (weights, builder):
+        path.write_text("x")
+
+    found = collect(weights, builder)
+
+    assert (found.is_tree, found.file_name) == (True, "w.pth")
+    assert found.files == {"w.pth": weights, "build.py": builder}
+
+
+@pytest.mark.parametrize(
+    ("model", "builder", "kind", "said"),
+    [
+        ("w.pth", "none.py", MissingFile, "does not exist"),
+        ("w.pth", "w.pth", BadRequest, "must end in .py"),
+        ("m.onnx", "build.py", BadRequest, "'m.onnx' is none"),
+    ],
+)
+def test_a_builder_that_does_not_belong(
+    tmp_path: Path, model: str, builder: str, kind: type[FarmError], said: str
+) -> None:
+    for name in ("w.pth", "m.onnx", "build.py"):
+        (tmp_path / name).write_text("x")
+
+    with pytest.raises(kind, match=said):
+        collect(tmp_path / model, tmp_path / builder)
+
+
 def test_inputs_are_written_one_way() -> None:
     assert input_texts({"x": (1, 3, 8, 8)}) == ["x:float32[1,3,8,8]"]
     assert input_texts({"ids": ((1, 128), "int64")}) == ["ids:int64[1,128]"]
