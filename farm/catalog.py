@@ -33,6 +33,7 @@ _BY_SUFFIX = {
     ".keras": Format.KERAS,
     ".h5": Format.KERAS_H5,
     ".hdf5": Format.KERAS_H5,
+    ".xml": Format.OPENVINO_IR,
 }
 _WEIGHTS = {".pt", ".pth", ".ckpt", ".safetensors", ".bin"}
 

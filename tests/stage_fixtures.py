@@ -23,6 +23,7 @@ PREPARED = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "",
     "OPENBLAS_NUM_THREADS": "1",
+    "CI": "true",
 }
 LOOP = """
 import sys

@@ -21,6 +21,7 @@ class Case:
 PT2, TS, ONNX = "inspect-torch-exported-program", "inspect-torchscript", "inspect-onnx"
 ORT, PTE = "inspect-ort", "inspect-executorch"
 SAVED, KERAS, H5, TFLITE = "inspect-tf-savedmodel", "inspect-keras", "inspect-keras-h5", "inspect-tflite"
+IR = "inspect-openvino-ir"
 CASES = (
     Case(PT2, "hostile.pt2", "unsafe-model", "could run code"),
     Case(PT2, "cut.pt2", "corrupt-model", "not a complete archive"),
@@ -65,6 +66,14 @@ CASES = (
     Case(H5, "custom.h5", "custom-operator", "Plus"),
     Case(H5, "cut.h5", "corrupt-model", "not a complete HDF5 file"),
     Case(H5, "only.weights.h5", "unknown-format", "weights only"),
+    Case(IR, "no_weights_openvino", "missing-file", "model.bin"),
+    Case(IR, "short_weights_openvino", "corrupt-model", "not of one model"),
+    Case(IR, "other_weights_openvino", "corrupt-model", "not of one model"),
+    Case(IR, "cut_graph_openvino", "corrupt-model", "no complete XML"),
+    Case(IR, "custom_openvino", "custom-operator", "Foo", {"operator": "Foo", "domain": "extension"}),
+    Case(IR, "newer_openvino", "custom-operator", "opset99"),
+    Case(IR, "no_network_openvino", "unknown-format", "no OpenVINO network"),
+    Case(IR, "several_openvino", "corrupt-model", "2 .xml"),
     Case(TFLITE, "cut.tflite", "corrupt-model", "does not open"),
     Case(TFLITE, "text.tflite", "corrupt-model", "TFL3"),
     Case(TFLITE, "flex.tflite", "custom-operator", "FlexMatrixInverse", {"domain": "tflite"}),

@@ -26,7 +26,12 @@ importlib.import_module(sorted(named)[0])
 version = importlib.metadata.version(package)
 print("\\n" + json.dumps({"module": sorted(named)[0], "version": version, "seconds": time.monotonic() - started}))
 """
-QUIET = {"ORT_DISABLE_TELEMETRY": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CI": "true",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,12 @@ from pathlib import Path
 from farm.domain.facts import Format
 from workers.runtimes import load_runtimes
 
-FILES = {Format.ONNX: "reference.onnx", Format.TFLITE: "reference.tflite", Format.EXECUTORCH: "reference.pte"}
+FILES = {
+    Format.ONNX: "reference.onnx",
+    Format.TFLITE: "reference.tflite",
+    Format.EXECUTORCH: "reference.pte",
+    Format.OPENVINO_IR: "reference_openvino",
+}
 
 
 def reference_model(runtime: str) -> Path:

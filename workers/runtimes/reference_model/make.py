@@ -1,7 +1,8 @@
-"""Write the pinned reference model as ONNX and TFLite, from the same seeded weights.
+"""Write the pinned reference model as ONNX, TFLite and OpenVINO IR, from the same seeded weights.
 
-Run in the builder environment: `python -m workers.runtimes.reference_model.make [FOLDER]`. Made with onnx 1.23.2 and
-tensorflow-cpu 2.21.0: three convolutions, a mean and a dense layer, 227 million multiplications, 24,000 parameters.
+Run in the builder environment: `python -m workers.runtimes.reference_model.make [FOLDER]`. Made with onnx 1.23.2,
+tensorflow-cpu 2.21.0 and openvino 2026.4.1: three convolutions, a mean and a dense layer, 227 million multiplications,
+24,000 parameters.
 """
 
 from __future__ import annotations
@@ -92,10 +93,18 @@ def write_tflite(weights: Weights, path: Path) -> None:
     path.write_bytes(converter.convert())
 
 
+def write_openvino(source: Path, folder: Path) -> None:
+    """Write the ONNX form as model.xml and model.bin."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(source), folder / "model.xml", compress_to_fp16=False)
+
+
 def main(folder: Path) -> None:
     weights = draw_weights()
     write_onnx(weights, folder / FILES[Format.ONNX])
     write_tflite(weights, folder / FILES[Format.TFLITE])
+    write_openvino(folder / FILES[Format.ONNX], folder / FILES[Format.OPENVINO_IR])
 
 
 if __name__ == "__main__":

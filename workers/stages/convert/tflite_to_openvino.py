@@ -1,0 +1,56 @@
+"""Convert float and quantized TFLite to OpenVINO IR.
+
+Tool, versions, document and limits: workers/stages/openvino_models.py. Layouts stay NHWC.
+Limits: integer inputs and outputs of a quantized file stay integers; a custom operator has no rule.
+"""
+
+from __future__ import annotations
+
+from farm.domain.facts import Format
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.runtimes.files import entry_file
+from workers.runtimes.litert import SUFFIXES
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, converter_errors, fix_axes, rename, save
+from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.transforms import interface, proven
+
+
+@stage(
+    name="tflite-to-openvino-ir",
+    version="1",
+    kind=Kind.CONVERT,
+    environment="builder",
+    source=Format.TFLITE,
+    target=Format.OPENVINO_IR,
+    tools=(*TOOLS, "ai-edge-litert"),
+    preload=(*PRELOAD, "ai_edge_litert.interpreter"),
+    timeout_s=TIMEOUT_S,
+)
+def run(given: StageInput) -> StageOutput:
+    """Write model.xml and model.bin with the TFLite file's names.
+
+    Raises:
+        ConversionFailed: an operator without a conversion rule, named.
+        NumericsBroken: the IR does not compute the model's function.
+    """
+    import openvino
+
+    inputs, outputs = interface(given)
+    with tool_call("openvino", *converter_errors()):
+        model = openvino.convert_model(entry_file(given.files["model"], SUFFIXES))
+        fix_axes(model, inputs)
+        rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})
+        path = save(model, given.work)
+    shapes = {spec.name: list(spec.static_shape) for spec in inputs}
+    return proven(
+        given,
+        path,
+        source=Format.TFLITE,
+        target=Format.OPENVINO_IR,
+        reproduce=python_command(
+            "import openvino",
+            "model = openvino.convert_model('model.tflite')",
+            f"model.reshape({shapes!r})",
+            "openvino.save_model(model, 'openvino/model.xml', compress_to_fp16=False)",
+        ),
+    )

@@ -1,0 +1,96 @@
+"""OpenVINO models on their way into files: axes fixed, one name per tensor, written as model.xml and model.bin.
+
+Tool: openvino.convert_model and openvino.save_model, openvino 2026.4.1.
+Document: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-to-ir.html
+Limits: every axis is fixed; weights and activations stay float32; constants are folded while converting, which a loop
+of many turns can make endless (the stage's wall time ends it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.errors import ContractMismatch
+from farm.domain.facts import TensorSpec
+from workers.runtimes.openvino import named_ports, refusals
+
+if TYPE_CHECKING:
+    import openvino
+
+TOOLS = ("openvino",)
+PRELOAD = ("openvino",)
+TIMEOUT_S = 900.0
+FOLDER, FILE = "openvino", "model.xml"
+
+
+def converter_errors() -> tuple[type[Exception], ...]:
+    """Name what the converter raises beside Python's own exceptions."""
+    return tuple(kind for kind in refusals() if kind.__module__.startswith("openvino"))
+
+
+def fix_axes(model: openvino.Model, inputs: Sequence[TensorSpec]) -> None:
+    """Give every input the size of its spec, and fold what became constant.
+
+    Raises:
+        ContractMismatch: the model lacks an input of that name, or has others.
+    """
+    from openvino.passes import ConstantFolding, Manager
+
+    ports = _ports(model.inputs, [spec.name for spec in inputs])
+    model.reshape({port: list(spec.static_shape) for port, spec in zip(ports, inputs, strict=True)})
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+
+
+def rename(model: openvino.Model, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    """Give each tensor one name, from any of the names that the tool gave it.
+
+    Raises:
+        ContractMismatch: the model has other tensors than those.
+    """
+    for ports, names in ((model.inputs, inputs), (model.outputs, outputs)):
+        for port, name in zip(_ports(ports, list(names)), names.values(), strict=True):
+            port.tensor.set_names({name})
+
+
+def name_by_place(model: openvino.Model, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Give each tensor one name, by the order in the model.
+
+    Raises:
+        ContractMismatch: the model has more tensors, or fewer.
+    """
+    for ports, names in ((model.inputs, inputs), (model.outputs, outputs)):
+        if len(ports) != len(names):
+            raise _mismatch(ports, names)
+        for port, name in zip(ports, names, strict=True):
+            port.tensor.set_names({name})
+
+
+def _ports(ports: Sequence[Any], names: Sequence[str]) -> list[Any]:
+    """Find ports by any of their names, in the order of `names`."""
+    by_name = {name: port for port in ports for name in port.names}
+    if len(ports) != len(names) or not by_name.keys() >= set(names):
+        raise _mismatch(ports, names)
+    return [by_name[name] for name in names]
+
+
+def _mismatch(ports: Sequence[Any], names: Sequence[str]) -> ContractMismatch:
+    found = ", ".join(name for _, name in named_ports(ports)) or "none"
+    return ContractMismatch(f"The model has the tensors {', '.join(names) or 'none'}, OpenVINO's form of it {found}.")
+
+
+def save(model: openvino.Model, work: Path) -> Path:
+    """Write a float32 model into the folder `work`/openvino."""
+    return write(model, work / FOLDER)
+
+
+def write(model: openvino.Model, folder: Path, *, float16: bool = False) -> Path:
+    """Write model.xml and model.bin into a new folder; weights in float16 where asked for and where they fit."""
+    import openvino
+
+    folder.mkdir()
+    openvino.save_model(model, folder / FILE, compress_to_fp16=float16)
+    return folder

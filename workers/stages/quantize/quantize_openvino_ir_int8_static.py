@@ -1,0 +1,170 @@
+"""Quantize an OpenVINO IR to static int8: fake-quantize pairs that the CPU plugin runs as int8 kernels.
+
+Tool: nncf.quantize, nncf 3.4.0 on openvino 2026.4.1, weights per channel.
+Document: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/quantizing-models-post-training.html
+Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z with s = (max − min) / 255 over the
+calibration (preset mixed: asymmetric where values have both signs), then biases are moved by the mean error.
+Limits: input and output stay float32; whether int8 is faster is the plugin's choice per layer. CPUs without dot-product
+instructions add pairs of products in 16 bits, which saturate: there weights may keep 7 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.errors import BadRequest
+from farm.domain.facts import Format, ModelFacts
+from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
+from workers.runtimes.files import entry_file
+from workers.runtimes.openvino import SUFFIXES
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, converter_errors, write
+from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.samples import Feeds
+from workers.stages.tool_calls import python_command, tool_call
+
+if TYPE_CHECKING:
+    import openvino
+
+PRESETS = ("mixed", "performance")
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOpenVinoOptions(Options):
+    """What nncf.quantize is told.
+
+    Attributes:
+        preset: "mixed" (asymmetric activations) or "performance" (symmetric).
+        fast_bias_correction: None tries fast and then exact; exact takes many times as long.
+        subset_size: calibration samples to take at most; 0 takes all.
+    """
+
+    preset: str = "mixed"
+    fast_bias_correction: bool | None = None
+    subset_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Arguments of nncf.quantize that differ from one candidate to the next."""
+
+    name: str
+    preset: str = "mixed"
+    fast_bias_correction: bool = True
+    transformer: bool = False
+    narrow: bool = False
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        import nncf
+        from nncf.quantization import advanced_parameters
+
+        narrow = advanced_parameters.OverflowFix.ENABLE if self.narrow else advanced_parameters.OverflowFix.FIRST_LAYER
+        return {
+            "preset": nncf.QuantizationPreset(self.preset),
+            "fast_bias_correction": self.fast_bias_correction,
+            "model_type": nncf.ModelType.TRANSFORMER if self.transformer else None,
+            "advanced_parameters": advanced_parameters.AdvancedQuantizationParameters(overflow_fix=narrow),
+        }
+
+
+def check(facts: ModelFacts, profile: Mapping[str, Any], options: QuantizeOpenVinoOptions) -> Verdict:
+    if options.preset not in PRESETS:
+        return Verdict.no(f"Preset {options.preset!r} is unknown; there are {', '.join(PRESETS)}.")
+    return Verdict.yes()
+
+
+@stage(
+    name="quantize-openvino-ir-int8-static",
+    version="1",
+    kind=Kind.QUANTIZE,
+    environment="builder",
+    source=Format.OPENVINO_IR,
+    target=Format.OPENVINO_IR,
+    inputs=("calibration",),
+    recipe="int8-static",
+    options=QuantizeOpenVinoOptions,
+    reads=("numeric.dot_product",),
+    tools=("openvino", "nncf"),
+    preload=(*PRELOAD, "nncf"),
+    timeout_s=2 * TIMEOUT_S,
+)
+def run(given: StageInput) -> StageOutput:
+    """Write model.xml and model.bin; facts["sqnr_db"] is the worst output's against the float IR, on samples set aside.
+
+    Raises:
+        BadData: calibration samples that do not fit the inputs.
+        BadRequest: an unknown preset.
+        ConversionFailed: no candidate gave a model that loads, runs and stays finite.
+    """
+    import openvino
+
+    samples = split_samples(given)
+    model = entry_file(given.files["model"], SUFFIXES)
+    layers = {node.get_type_name() for node in openvino.Core().read_model(model).get_ops()}
+    wanted = ways(given.options, layers, bool(given.profile.get("numeric.dot_product")))
+    size = given.options.subset_size or len(samples.calibration)
+    chosen = choose(
+        given,
+        Format.OPENVINO_IR,
+        samples,
+        [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted],
+    )
+    return StageOutput(
+        files={"model": chosen.path},
+        facts={"sqnr_db": round(chosen.sqnr_db, 2), "quantization": chosen.name, "tried": chosen.tried},
+        contract=chosen.contract,
+        reproduce=_reproduce(next(way for way in wanted if way.name == chosen.name), size),
+    )
+
+
+def ways(options: QuantizeOpenVinoOptions, layers: set[str], dot_product: bool) -> tuple[Way, ...]:
+    """List what to try, the fastest to make first.
+
+    Raises:
+        BadRequest: an unknown preset.
+    """
+    if options.preset not in PRESETS:
+        raise BadRequest(f"Preset {options.preset!r} is unknown; there are {', '.join(PRESETS)}.")
+    preset, transformer = options.preset, {"MatMul", "Softmax"} <= layers
+    fast = Way(f"{preset}, fast bias correction", preset, transformer=transformer)
+    narrow = Way(f"{preset}, fast bias correction, 7-bit weights", preset, transformer=transformer, narrow=True)
+    exact = Way(f"{preset}, exact bias correction", preset, fast_bias_correction=False, transformer=transformer)
+    found = {
+        None: (fast, *(() if dot_product else (narrow,)), exact),
+        True: (fast, *(() if dot_product else (narrow,))),
+        False: (exact,),
+    }
+    return found[options.fast_bias_correction]
+
+
+def quantize(model: Path, rows: list[Feeds], way: Way, subset_size: int) -> openvino.Model:
+    """Return the int8 model of an IR; each row holds one sample by input name."""
+    import nncf
+    import openvino
+
+    source = openvino.Core().read_model(model)
+    quantized: openvino.Model = nncf.quantize(source, nncf.Dataset(rows), subset_size=subset_size, **way.arguments)
+    return quantized
+
+
+def _writer(model: Path, samples: Samples, way: Way, subset_size: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with tool_call("nncf", *converter_errors()):
+            write(quantize(model, list(samples.calibration), way, subset_size), path)
+
+    return make
+
+
+def _reproduce(way: Way, subset_size: int) -> str:
+    """Repeat the call on a model and calibration.npz, whose arrays are named as the model's inputs."""
+    return python_command(
+        "import numpy, openvino",
+        "from pathlib import Path",
+        "from workers.stages.quantize.quantize_openvino_ir_int8_static import Way, quantize",
+        "arrays = numpy.load('calibration.npz')",
+        "rows = [{k: v[None] for k, v in zip(arrays.files, row)} for row in zip(*(arrays[k] for k in arrays.files))]",
+        f"openvino.save_model(quantize(Path('model.xml'), rows, {way!r}, {subset_size}), 'int8.xml')",
+    )
