@@ -13,8 +13,11 @@ TOOLCHAINS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "",
     "TQDM_DISABLE": "1",
+    "CI": "true",
 }
-"""No telemetry, no pickles beyond weights, no search for graphics cards, no progress bars in logs."""
+"""No telemetry, no pickles beyond weights, no search for graphics cards, no progress bars in logs.
+
+`CI` is the one switch by which OpenVINO and NNCF send nothing and leave no file of their own under HOME."""
 
 _PYTHON = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
