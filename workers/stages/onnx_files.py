@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,8 @@ def number_tensors(model: onnx.ModelProto) -> None:
         return
     fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
     names = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
-    short = {name: f"t{at}" for at, name in enumerate(dict.fromkeys(names)) if name not in fixed}
+    free = (name for name in map("t{}".format, itertools.count()) if name not in fixed)
+    short = {name: next(free) for name in dict.fromkeys(names) if name not in fixed}
     for tensor in graph.initializer:
         tensor.name = short.get(tensor.name, tensor.name)
     for at, node in enumerate(graph.node):
