@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from farm.domain.facts import Format
 from workers.runtimes.reference_model import FILES
 from workers.runtimes.reference_model.make import CHANNELS, SIZE, STRIDES, Weights, draw_weights
-from workers.stages.executorch_call import write_program
 
 if TYPE_CHECKING:
     import torch
@@ -23,24 +22,23 @@ def exported(weights: Weights) -> torch.export.ExportedProgram:
     """Return (1, 3, 384, 384) -> (1, 10); zeros are added below and right, as TensorFlow does it."""
     import torch
 
-    class Reference(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.kernels = torch.nn.ParameterList(torch.from_numpy(kernel) for kernel in weights.convolutions)
-            self.dense = torch.nn.Parameter(torch.from_numpy(weights.dense))
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            at = image
-            for kernel, stride in zip(self.kernels, STRIDES, strict=True):
-                at = torch.nn.functional.pad(at, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
-                at = torch.relu(torch.nn.functional.conv2d(at, kernel, stride=stride))
-            return at.mean((2, 3)) @ self.dense
-
-    return torch.export.export(Reference().eval(), (torch.zeros(1, CHANNELS[0], SIZE, SIZE),))
+    layers: list[torch.nn.Module] = []
+    for kernel, stride in zip(weights.convolutions, STRIDES, strict=True):
+        convolution = torch.nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, stride, bias=False)
+        convolution.weight.data = torch.from_numpy(kernel)
+        layers += [torch.nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else 1), convolution, torch.nn.ReLU()]
+    dense = torch.nn.Linear(*weights.dense.shape, bias=False)
+    dense.weight.data = torch.from_numpy(weights.dense.T.copy())
+    module = torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), dense).eval()
+    return torch.export.export(module, (torch.zeros(1, CHANNELS[0], SIZE, SIZE),))
 
 
 def main(folder: Path) -> None:
-    write_program(exported(draw_weights()), folder / FILES[Format.EXECUTORCH])
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    lowered = to_edge_transform_and_lower(exported(draw_weights()), partitioner=[XnnpackPartitioner()])
+    (folder / FILES[Format.EXECUTORCH]).write_bytes(lowered.to_executorch().buffer)
 
 
 if __name__ == "__main__":
