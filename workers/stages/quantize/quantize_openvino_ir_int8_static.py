@@ -11,7 +11,7 @@ instructions add pairs of products in 16 bits, which saturate: there weights may
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import openvino
 
 PRESETS = ("mixed", "performance")
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+FLOAT_LAYERS = 4
+"""Convolutions nearest the input: all others stand on their errors, and they are often the most sensitive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class QuantizeOpenVinoOptions(Options):
 
     Attributes:
         preset: "mixed" (asymmetric activations) or "performance" (symmetric).
-        fast_bias_correction: None tries fast and then exact; exact takes many times as long.
+        fast_bias_correction: None tries fast and then exact, which takes many times as long.
         subset_size: calibration samples to take at most; 0 takes all.
     """
 
@@ -48,13 +51,14 @@ class QuantizeOpenVinoOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Arguments of nncf.quantize that differ from one candidate to the next."""
+    """Arguments of nncf.quantize that differ from one candidate to the next; the first `float_layers` stay float32."""
 
     name: str
     preset: str = "mixed"
     fast_bias_correction: bool = True
     transformer: bool = False
     narrow: bool = False
+    float_layers: int = 0
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -128,15 +132,16 @@ def ways(options: QuantizeOpenVinoOptions, layers: set[str], dot_product: bool) 
     """
     if options.preset not in PRESETS:
         raise BadRequest(f"Preset {options.preset!r} is unknown; there are {', '.join(PRESETS)}.")
-    preset, transformer = options.preset, {"MatMul", "Softmax"} <= layers
-    fast = Way(f"{preset}, fast bias correction", preset, transformer=transformer)
-    narrow = Way(f"{preset}, fast bias correction, 7-bit weights", preset, transformer=transformer, narrow=True)
-    exact = Way(f"{preset}, exact bias correction", preset, fast_bias_correction=False, transformer=transformer)
-    found = {
-        None: (fast, *(() if dot_product else (narrow,)), exact),
-        True: (fast, *(() if dot_product else (narrow,))),
-        False: (exact,),
-    }
+    transformer = {"MatMul", "Softmax"} <= layers
+    fast = Way(f"{options.preset}, fast bias correction", options.preset, transformer=transformer)
+    narrow = replace(fast, name=f"{fast.name}, 7-bit weights", narrow=True)
+    late = replace(fast, name=f"{fast.name}, first {FLOAT_LAYERS} convolutions in float", float_layers=FLOAT_LAYERS)
+    quick = [fast, *(() if dot_product else (narrow,)), *(() if layers.isdisjoint(CONVOLUTIONS) else (late,))]
+    exact = [
+        replace(way, name=way.name.replace("fast", "exact"), fast_bias_correction=False)
+        for way in ((fast, quick[-1]) if options.fast_bias_correction is False else quick[-1:])
+    ]
+    found = {None: (*quick, *exact), True: tuple(quick), False: tuple(dict.fromkeys(exact))}
     return found[options.fast_bias_correction]
 
 
@@ -146,7 +151,11 @@ def quantize(model: Path, rows: list[Feeds], way: Way, subset_size: int) -> open
     import openvino
 
     source = openvino.Core().read_model(model)
-    quantized: openvino.Model = nncf.quantize(source, nncf.Dataset(rows), subset_size=subset_size, **way.arguments)
+    convolutions = [node.friendly_name for node in source.get_ordered_ops() if node.get_type_name() in CONVOLUTIONS]
+    kept = nncf.IgnoredScope(names=convolutions[: way.float_layers], validate=False)
+    quantized: openvino.Model = nncf.quantize(
+        source, nncf.Dataset(rows), subset_size=subset_size, ignored_scope=kept, **way.arguments
+    )
     return quantized
 
 
