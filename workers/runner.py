@@ -39,6 +39,7 @@ from workers.cache import Cache
 from workers.host.lock import HostLock
 from workers.link import AttemptTickets, FarmLink
 from workers.measuring import Bench
+from workers.minimizing import failing_of, minimize
 from workers.pulse import Pulse
 from workers.results import Made, check_plain, join_logs, log_tail
 from workers.sandbox import Sandbox
@@ -221,6 +222,9 @@ class _Attempt:
                     threads=int(options.get("threads", 1)),
                     stop=self.stop,
                 )
+            if self.spec.kind is Kind.MINIMIZE:
+                failing = failing_of(self.spec, self.claim.options, files, self._contract)
+                return minimize(failing, self.place, self.work / "run-0", self.stop)
             return self._run_once(files, None, {}, None)
 
     def _run_once(
@@ -231,7 +235,6 @@ class _Attempt:
         cores: tuple[int, ...] | None,
     ) -> Made:
         """Run the stage in a folder of its own; `instead` of the step's files when measuring the reference model."""
-        contract = next((i.contract for i in self.claim.inputs if i.role == "model"), None)
         asked = StageCall(
             self.spec,
             files=instead or files,
@@ -239,10 +242,14 @@ class _Attempt:
             wall_s=self.claim.max_runtime_seconds,
             memory_bytes=self.claim.memory_bytes,
             profile=self.claim.profile,
-            contract=None if instead else contract,
+            contract=None if instead else self._contract,
             cores=cores,
         )
         return self.place.run(asked, self.work / f"run-{len(list(self.work.iterdir()))}", self.stop)
+
+    @property
+    def _contract(self) -> Mapping[str, Any] | None:
+        return next((i.contract for i in self.claim.inputs if i.role == "model"), None)
 
     @property
     def place(self) -> Place:
