@@ -94,7 +94,8 @@ def is_small(tensor: onnx.TensorProto) -> bool:
     from onnx import helper
 
     kind = helper.tensor_dtype_to_np_dtype(tensor.data_type).kind
-    return math.prod(tensor.dims) <= (MOST_INTEGERS if kind in "iub" else MOST_FLOATS if kind == "f" else 0)
+    size: int = math.prod(tensor.dims)
+    return size <= (MOST_INTEGERS if kind in "iub" else MOST_FLOATS if kind == "f" else 0)
 
 
 def is_index(tensor: onnx.TensorProto) -> bool:
@@ -105,3 +106,14 @@ def is_index(tensor: onnx.TensorProto) -> bool:
     size: int = math.prod(tensor.dims)
     wide = dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2)
     return size <= (MOST_INTEGERS if wide else 1)
+
+
+@cache
+def _index_slots(operator: str, domain: str, version: int) -> set[int]:
+    """List the inputs for which the operator's schema takes integers of 64 bits, and no float."""
+    from onnx import defs
+
+    if domain not in ("", "ai.onnx") or not defs.has(operator, version, domain=""):
+        return set()
+    slots = enumerate(defs.get_schema(operator, version, "").inputs)
+    return {at for at, slot in slots if "tensor(int64)" in slot.types and set(slot.types) <= _INDEX_TYPES}
