@@ -65,20 +65,20 @@ def test_every_line_of_a_success_is_read() -> None:
 
 def test_the_reasons_of_a_partial_mapping_are_diagnosed() -> None:
     found = [each.message.id for each in parse_compiler_log(SUCCESS).diagnoses]
-    assert found == ["partial", "st_one_subgraph", "st_dtype", "st_unspecified"]
+    assert found == ["edgetpu-partial", "edgetpu-st-one-subgraph", "edgetpu-st-dtype", "edgetpu-st-unspecified"]
 
 
 def test_failed_tries_before_a_success_are_no_failure() -> None:
     report = parse_compiler_log(START + FAILED_TRY * 3 + SUCCESS)
     assert report.succeeded
     assert report.tries == 3
-    assert "internal_error" not in [each.message.id for each in report.diagnoses]
+    assert "edgetpu-internal-error" not in [each.message.id for each in report.diagnoses]
 
 
 def test_a_failure_after_a_good_try_is_a_failure() -> None:
     report = parse_compiler_log(SUCCESS + FAILED_TRY)
     assert not report.succeeded
-    assert [each.message.id for each in report.diagnoses if each.message.retry] == ["internal_error"]
+    assert [each.message.id for each in report.diagnoses if each.message.retry] == ["edgetpu-internal-error"]
 
 
 def test_older_compilers_print_no_outcome() -> None:
@@ -101,16 +101,16 @@ def test_each_co_compiled_model_is_told_apart() -> None:
 @pytest.mark.parametrize(
     ("said", "identifier", "named"),
     [
-        ("ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n", "op_version_too_new", ("CONV_2D", "6")),
+        ("ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n", "edgetpu-op-version-too-new", ("CONV_2D", "6")),
         (
             "ERROR: Op builtin_code out of range: 150. Are you using old TFLite binary\n",
-            "builtin_out_of_range",
+            "edgetpu-builtin-out-of-range",
             ("150",),
         ),
-        ("Invalid model: m.tflite\nModel not quantized\n", "not_quantized", ()),
-        ("Compilation failed due to large activation tensors in model.\n", "large_activations", ()),
-        ("Compilation timeout. This is usually caused by large activations in the model\n", "timeout", ()),
-        ("Encountered unresolved custom op: Atan.\n", "unresolved_custom_op", ("Atan.",)),
+        ("Invalid model: m.tflite\nModel not quantized\n", "edgetpu-not-quantized", ()),
+        ("Compilation failed due to large activation tensors in model.\n", "edgetpu-large-activations", ()),
+        ("Compilation timeout. This is usually caused by large activations in the model\n", "edgetpu-timeout", ()),
+        ("Encountered unresolved custom op: Atan.\n", "edgetpu-unresolved-custom-op", ("Atan.",)),
     ],
 )
 def test_a_failure_names_its_cause(said: str, identifier: str, named: tuple[str, ...]) -> None:
@@ -123,7 +123,7 @@ def test_a_failure_names_its_cause(said: str, identifier: str, named: tuple[str,
 def test_a_crash_without_a_word_is_diagnosed() -> None:
     silent = "Compilation child process completed within timeout period.\nCompilation failed! \n"
     report = parse_compiler_log(START + silent)
-    assert [each.message.id for each in report.diagnoses] == ["silent_failure"]
+    assert [each.message.id for each in report.diagnoses] == ["edgetpu-silent-failure"]
 
 
 def test_an_output_of_nothing_is_a_failure_without_facts() -> None:
@@ -134,7 +134,7 @@ def test_an_output_of_nothing_is_a_failure_without_facts() -> None:
 
 def test_runtime_messages_are_known_apart_from_the_compilers() -> None:
     said = "F driver/usb/usb_driver.cc:841] transfer on tag 1 failed. Abort. Deadline exceeded: USB transfer error 2"
-    assert [each.message.id for each in diagnose(said, [MessageStage.RUNTIME])] == ["usb_deadline"]
+    assert [each.message.id for each in diagnose(said, [MessageStage.RUNTIME])] == ["edgetpu-usb-deadline"]
     assert diagnose(said, [MessageStage.COMPILE, MessageStage.MAPPING]) == ()
 
 

@@ -21,7 +21,7 @@ FLOORS = (
     ("farm.ledger", "farm.store", "farm.transfer", "farm.queue", "farm.wire", "farm.catalog"),
     ("workers.stages", "workers.runtimes", "workers.edgetpu", "workers.environments"),
     ("farm.domain",),
-    ("hardware_profiles", "farm.settings"),
+    ("hardware_profiles", "farm.settings", "farm.knowledge"),
 )
 """Faces; what acts; what tells; what is remembered and said; what can be done; what is decided; facts.
 
@@ -47,6 +47,7 @@ CLOSED = {
     ("workers.runtimes", "farm.settings"): "a runtime is told everything it may know",
     ("farm.domain", "farm.settings"): "the domain imports nothing but itself",
     ("farm.domain", "hardware_profiles"): "the domain imports nothing but itself",
+    ("farm.domain", "farm.knowledge"): "the domain imports nothing but itself",
 }
 """Ways down that stay shut all the same, and why."""
 CATALOG_ONLY = {
@@ -148,7 +149,7 @@ def test_stages_and_runtimes_are_reached_only_where_listed() -> None:
 
 
 def test_only_the_sandbox_and_the_local_stack_start_processes() -> None:
-    allowed = ("workers.sandbox", "farm.local", "workers.environments")
+    allowed = ("workers.sandbox", "workers.launcher.launch", "farm.local", "workers.environments")
     starters = {"subprocess", "multiprocessing"}
     found = [
         f"{name} imports {what}"
@@ -160,7 +161,7 @@ def test_only_the_sandbox_and_the_local_stack_start_processes() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("package", ["farm.domain", "workers.stages", "workers.runtimes"])
+@pytest.mark.parametrize("package", ["farm.domain", "farm.knowledge", "workers.stages", "workers.runtimes"])
 def test_what_loads_in_every_environment_imports_the_standard_library_only(package: str) -> None:
     """At module level: inside functions a stage imports its toolchain."""
     foreign = [

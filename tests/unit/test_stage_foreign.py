@@ -17,7 +17,7 @@ from farm.domain.errors import (
     ToolOutOfMemory,
     UnsafeModel,
 )
-from workers.stages.foreign import ANY_LIBRARY, TABLES, Meaning, translate
+from workers.stages.foreign import translate
 
 EXAMPLES: tuple[tuple[str, str, str, type[FarmError]], ...] = (
     ("_pickle", "UnpicklingError", "Weights only load failed. In PyTorch 2.6, we changed", UnsafeModel),
@@ -52,6 +52,12 @@ EXAMPLES: tuple[tuple[str, str, str, type[FarmError]], ...] = (
     ("keras", "TypeError", "Could not locate class 'Plus'.", CustomOperator),
     ("ai_edge_litert", "RuntimeError", "Encountered unresolved custom op: Foo.", CustomOperator),
     ("ai_edge_litert", "ValueError", "The model is not a valid Flatbuffer buffer", CorruptModel),
+    ("openvino", "OpConversionFailure", "No conversion rule found for operations: acme.Foo", ConversionFailed),
+    ("openvino", "OpConversionFailure", "No translator found for FlexMatrixInverse node.", ConversionFailed),
+    ("openvino", "RuntimeError", "Cannot create Foo layer c id:2 from unsupported opset: acme", CustomOperator),
+    ("openvino", "RuntimeError", "Invalid usage of method for externally stored data in file (w.bin)", MissingFile),
+    ("openvino", "RuntimeError", "Incorrect weights in bin file!", CorruptModel),
+    ("openvino", "GeneralFailure", "Model can't be parsed", CorruptModel),
 )
 
 
@@ -69,18 +75,25 @@ def test_a_librarys_message_is_understood(package: str, kind: str, message: str,
     assert message[:30] in found.message
 
 
-def test_every_entry_of_every_table_has_an_example() -> None:
-    def is_shown(meaning: Meaning) -> bool:
-        return any(meaning.fits(f"{kind}: {message}") for _, kind, message, _ in EXAMPLES)
+def test_the_evidence_names_the_entry_and_the_operator() -> None:
+    found = translate(raised_by("litert_torch", "RuntimeError", "Lowering not found: aten.foo.default"))
+    assert found.evidence["knowledge"] == "litert-torch-lowering"
+    assert found.evidence["operator"] == "aten.foo"
+    assert found.evidence["cause"]
 
-    entries = {meaning for table in (*TABLES.values(), ANY_LIBRARY) for meaning in table}
-    assert [entry.pattern for entry in entries if not is_shown(entry)] == []
+
+def test_another_librarys_entries_are_not_asked() -> None:
+    found = translate(raised_by("ai_edge_litert", "RuntimeError", "Lowering of Protobuf parsing failed."))
+    assert type(found) is ConversionFailed
+    assert found.evidence["knowledge"] == "unknown"
 
 
 def test_an_unknown_message_of_a_library_is_the_toolchains() -> None:
     found = translate(raised_by("tensorflow", "InternalError", "something new"))
     assert type(found) is ConversionFailed
     assert found.evidence["tool"] == "tensorflow"
+    assert found.evidence["knowledge"] == "unknown"
+    assert found.evidence["telling"] == ["InternalError: something new"]
 
 
 def test_a_farm_error_passes_through() -> None:

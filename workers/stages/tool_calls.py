@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,21 +24,12 @@ FOREIGN: tuple[type[Exception], ...] = (
 )
 """What toolchains raise for a model they cannot convert; OSError and MemoryError tell of the host instead."""
 
-_OPERATOR = re.compile(
-    r"Lowering not found: ([\w.]+)"
-    r"|operator '?(\w+::\w+)'? to ONNX"
-    r"|(\w+) OP is not yet implemented"
-    r"|operation_type='(\w+)'"
-    r"|'(tf\.\w+)' op is neither"
-    r"|Unsupported ONNX op(?:erator)?:? (\w+)"
-)
-
 
 @contextmanager
 def tool_call(tool: str, *extra: type[BaseException]) -> Iterator[None]:
     """Turn what a toolchain raises into a typed failure with tool, version, operator and log tail.
 
-    What workers.stages.foreign knows keeps its class and remedy; anything else is ConversionFailed.
+    What the knowledge base knows keeps its class, remedy and operator; anything else is ConversionFailed.
 
     Args:
         tool: the package's name.
@@ -48,19 +38,12 @@ def tool_call(tool: str, *extra: type[BaseException]) -> Iterator[None]:
     try:
         yield
     except (*FOREIGN, *extra) as exc:
-        text, known = plain(f"{type(exc).__name__}: {exc}", limit=4000), translate(exc)
+        text, known = plain(f"{type(exc).__name__}: {exc}", limit=4000), translate(exc, during=tool)
         kind = ConversionFailed if isinstance(known, FarmBug) else type(known)
-        evidence = {"tool": tool, "version": tool_version(tool), "log_tail": text}
-        if operator := operator_in(text):
-            evidence["operator"] = operator
+        said = {} if isinstance(known, FarmBug) else known.evidence
+        evidence = {**said, "tool": tool, "version": tool_version(tool), "log_tail": text}
         message = f"{tool} {evidence['version']} did not convert the model: {text[:500]}"
         raise kind(message, remedy=known.remedy, **evidence) from exc
-
-
-def operator_in(text: str) -> str | None:
-    """Name the operator that a toolchain's message complains about, where it says so."""
-    found = _OPERATOR.search(text)
-    return next(filter(None, found.groups())) if found else None
 
 
 def tool_version(package: str) -> str:
