@@ -1,8 +1,13 @@
-"""Recipes: named ways to optimize, and what each result must reach."""
+"""Recipes: named ways to optimize, and what each result must reach. One file each in farm/domain/recipes."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
+
+BASELINE = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,28 +16,43 @@ class Recipe:
 
     Attributes:
         summary: what it does, in one line.
+        formula: the arithmetic, in one line.
+        refused_when: when no stage applies it.
         needs_calibration: refused without calibration data.
         degraded_below_db: SQNR (dB) under which the verdict is `degraded`.
         failed_below_db: SQNR (dB) under which it is `failed`; only float32 has one.
+        place: its place in the search of `--recipe auto`, cheap and promising ones first; None when only asked for.
+        note: what a reader of a result must know, for results that are often misread.
     """
 
     name: str
     summary: str
-    needs_calibration: bool
+    formula: str
+    refused_when: str
     degraded_below_db: float
+    needs_calibration: bool = False
     failed_below_db: float | None = None
+    place: int | None = None
+    note: str | None = None
 
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("float32", "Keep weights and activations in float32.", False, 60.0, 30.0),
-        Recipe("float16", "Store weights in float16.", False, 40.0),
-        Recipe("int8-dynamic", "Weights in int8, activations scaled at run time.", False, 20.0),
-        Recipe("int8-static", "Weights and activations in int8 by calibration; float input and output.", True, 20.0),
-        Recipe("int8-full-integer", "int8 throughout, integer input and output.", True, 20.0),
-        Recipe("int16x8", "Weights in int8, activations in int16.", True, 20.0),
-        Recipe("int4-weights", "Weights of matrix products in 4 bits.", False, 20.0),
-    )
-}
-BASELINE = "float32"
+def _load() -> dict[str, Recipe]:
+    """Find every recipe, float32 first, then as the search takes them, then by name.
+
+    Raises:
+        TypeError: two share a name.
+    """
+    found: dict[str, Recipe] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).with_name("recipes"))]):
+        recipe: Recipe = importlib.import_module(f"farm.domain.recipes.{module.name}").RECIPE
+        if recipe.name in found:
+            raise TypeError(f"recipe {recipe.name!r} is declared twice")
+        found[recipe.name] = recipe
+    last = len(found)
+    ranked = sorted(found.values(), key=lambda r: (last if r.place is None else r.place, r.name))
+    return {recipe.name: recipe for recipe in ranked}
+
+
+RECIPES = _load()
+SEARCHED = tuple(name for name, recipe in RECIPES.items() if recipe.place is not None)
+"""What `--recipe auto` tries."""

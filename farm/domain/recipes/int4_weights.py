@@ -1,0 +1,12 @@
+"""For large matrix products, where memory traffic is what costs."""
+
+from farm.domain.recipe import Recipe
+
+RECIPE = Recipe(
+    name="int4-weights",
+    summary="Weights of matrix products in 4 bits.",
+    formula="w4 = clamp(round(w / s), -8, 7), one s for each block of a row",
+    refused_when="the model has no matrix product with constant weights",
+    degraded_below_db=20.0,
+    place=5,
+)

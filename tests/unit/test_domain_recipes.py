@@ -1,0 +1,30 @@
+"""Recipes: each says in a line what it does, its formula and when it is refused; the search takes cheap ones first."""
+
+from __future__ import annotations
+
+import pytest
+
+from farm.domain.recipe import BASELINE, RECIPES, SEARCHED, Recipe
+
+each = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+
+
+@each
+def test_it_says_in_a_line_each_what_it_does_how_and_when_not(recipe: Recipe) -> None:
+    for line in (recipe.summary, recipe.formula, recipe.refused_when):
+        assert 1 < len(line) <= 110
+        assert "\n" not in line
+    assert recipe.summary.endswith(".")
+
+
+def test_the_baseline_is_first_and_always_searched() -> None:
+    assert next(iter(RECIPES)) == SEARCHED[0] == BASELINE
+    assert len({RECIPES[name].place for name in SEARCHED}) == len(SEARCHED)
+
+
+def test_what_needs_calibration_says_so() -> None:
+    assert all("calibration" in r.refused_when for r in RECIPES.values() if r.needs_calibration)
+
+
+def test_only_the_baseline_fails_by_its_numerics() -> None:
+    assert [r.name for r in RECIPES.values() if r.failed_below_db is not None] == [BASELINE]
