@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     host_name: str | None = Field(default=None, description="a worker's name; the machine's when unset")
     concurrency: int = Field(default=2, ge=1, description="build steps a worker runs at once")
     accept_isolation: tuple[str, ...] = Field(default=("full", "partial"))
+    launcher: Path | None = Field(default=None, description="socket of the launcher that an emulated worker needs")
     transfer_budget_s: float = Field(default=60.0, gt=0, description="how long a worker retries storage and API")
 
     flower_shows_names: bool = Field(default=True, description="False shows ids instead of model names in Flower")

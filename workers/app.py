@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import structlog
 
-from farm.domain.errors import ConfigurationError, Unauthorized
+from farm.domain.errors import ConfigurationError, IsolationTooWeak, Unauthorized
 from farm.queue import make_app
 from farm.settings import Settings, settings
 from farm.transfer import open_link
@@ -24,6 +25,7 @@ from workers.host.facts import HostFacts
 from workers.host.lock import HostLock
 from workers.host.probe import probe
 from workers.joining import attestation, choose_profile
+from workers.launcher.outside import Outside
 from workers.link import FarmLink
 from workers.measuring import Bench
 from workers.pulse import Pulse
@@ -60,14 +62,7 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(TRAVERSABLE)
     held.enter_context(_cleared(config.work_dir))
-    sandbox = held.enter_context(
-        Sandbox(
-            folder=config.work_dir.resolve() / "sandbox",
-            accept=[Level(level) for level in config.accept_isolation],
-            code_root=CODE_ROOT,
-            slots=config.concurrency,
-        )
-    )
+    sandbox = held.enter_context(_isolation(config, facts))
     said = attestation(config, profile, facts, can_measure=can_measure, isolation=sandbox.level.value)
     link = FarmLink(config.url, _secret(config), budget_s=config.transfer_budget_s)
     pulse = Pulse(link, lambda: said, every_s=config.heartbeat_s)
@@ -86,6 +81,28 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
     threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()
     log.info("The worker serves.", action="start", host=said.name, profile=profile.name, queues=said.serves)
     _consume(config, said, runner)
+
+
+def _isolation(config: Settings, facts: HostFacts) -> Sandbox:
+    """Choose what steps run in: the sandbox, or a launcher around the emulator.
+
+    Raises:
+        IsolationTooWeak: the level is not accepted, or an emulated worker has no launcher.
+    """
+    if config.launcher is not None:
+        return cast(Sandbox, Outside(config.launcher, environments_dir=config.environments_dir))
+    if facts.emulated:
+        raise IsolationTooWeak(
+            f"This machine is emulated ({'; '.join(facts.emulation.evidence)}), where the sandbox's layers do not "
+            "exist, and no launcher was named that would run its steps from outside.",
+            remedy="Start it on the machine itself: farm worker --profile NAME --root DIR (docs/emulated-hosts.md).",
+        )
+    return Sandbox(
+        folder=config.work_dir.resolve() / "sandbox",
+        accept=[Level(level) for level in config.accept_isolation],
+        code_root=CODE_ROOT,
+        slots=config.concurrency,
+    )
 
 
 @contextmanager

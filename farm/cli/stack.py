@@ -79,8 +79,16 @@ def control() -> None:
 
 def worker(
     profile: Annotated[str, typer.Option(help="What this machine is: a profile's name, or auto.")] = "auto",
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Serve a root of another architecture, emulated, instead.")
+    ] = None,
+    cpu: Annotated[str | None, typer.Option(help="Processor to emulate in that root.")] = None,
 ) -> None:
     """Serve this machine as a host; one mismatch a line, and exit code 2, when it is not what the profile says."""
+    if root is not None:
+        from workers.launcher.launch import launch
+
+        raise typer.Exit(launch(root, profile, cpu))
     from workers.app import serve
 
     serve(profile=profile)

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-MAIN = ("main", "dev")
+MAIN = ("main", "dev", "worker")
 """Locks of the farm's own process: not environments of stages."""
 MARKER = "farm-lock.sha256"
 MB = 1_000_000

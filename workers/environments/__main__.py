@@ -19,6 +19,7 @@ from workers import environments
 from workers.environments import installed_digest, lock_digest, names
 from workers.environments.installation import Installed, install_all, install_own
 from workers.environments.locking import compile_lock
+from workers.environments.root import ARCHITECTURES, make_root
 from workers.environments.verification import Verified, verify
 
 
@@ -49,6 +50,11 @@ def _install(given: argparse.Namespace) -> int:
 def _own(given: argparse.Namespace) -> int:
     done = install_own(given.lock)
     return _print(given, done, [_installed(done)])
+
+
+def _root(given: argparse.Namespace) -> int:
+    done = make_root(given.folder.absolute(), given.architecture)
+    return _print(given, done, [f"{done.path}: {f'made in {done.seconds:.0f} s' if done.seconds else 'ready'}"])
 
 
 def _verify(given: argparse.Namespace) -> int:
@@ -95,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         (_install, "install", "install environments that are missing or of another lock"),
         (_verify, "verify", "import what installed environments declare"),
         (_lock, "lock", "make locks anew from the .in files"),
+        (_root, "root", "make a Debian root of another architecture, with a worker's environments in it"),
         (_own, "own", "install the farm itself, editable, beside this interpreter"),
     ):
         command = commands.add_parser(name, help=told, description=told)
@@ -103,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
             known = [*names(), *environments.MAIN] if act is _lock else names()
             told = f"{', '.join(known)}; all of them when omitted"
             command.add_argument("name", nargs="*", metavar="NAME", help=told, type=_one_of(known), default=known)
+        if act is _root:
+            command.add_argument("folder", type=Path, metavar="DIR")
+            command.add_argument(
+                "--architecture", choices=ARCHITECTURES, default="aarch64", help="(default: %(default)s)"
+            )
         if act is _own:
             command.add_argument("--lock", choices=environments.MAIN, default="dev", help="(default: %(default)s)")
         command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")

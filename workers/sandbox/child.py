@@ -18,10 +18,14 @@ from workers.sandbox import kernel, landlock, paths, processes, seccomp
 from workers.sandbox.ending import EndOfProcess, exit_code_of, report_to
 from workers.sandbox.environment import child_environment
 from workers.sandbox.job import Job, pack
-from workers.sandbox.values import Level
+from workers.sandbox.values import Foreign, Level
 
 _OPEN_FILES = 1024
+_EMULATOR_FD = _OPEN_FILES - 1
+"""Of an emulated child: beyond its limit of open files, so that nothing else can ever be run from this descriptor."""
 _DATA_MARGIN_BYTES = 512 << 20
+_EMULATOR_BYTES = 512 << 20
+"""Room for what an emulator translates to."""
 """Room for thread stacks and allocator arenas, which count as data before they are touched."""
 
 
@@ -35,9 +39,12 @@ def run_child(job: Job, ready: int) -> NoReturn:
         _redirect(job)
         os.closerange(3, ready)
         os.closerange(ready + 1, 1 << 20)
+        emulator = None if job.foreign is None else _open_emulator(job.foreign)
         _take_rights_away(job)
+        if emulator is not None:
+            confine_calls(job, executes=emulator)
         if job.fresh:
-            _exec_fresh(job, ready)
+            _exec_fresh(job, ready, emulator)
         confine_calls(job)
         serve_entry(job, ready)
     raise AssertionError("unreachable")
@@ -53,15 +60,18 @@ def serve_entry(job: Job, ready: int) -> None:
         function(Path(job.work))
 
 
-def confine_calls(job: Job) -> None:
-    """Filter system calls: the last layer, and after an exec the only one left to set."""
-    full = job.level is Level.FULL
+def confine_calls(job: Job, *, executes: int | None = None) -> None:
+    """Filter system calls: the last layer, and after an exec the only one left to set.
+
+    Around an emulator it is set before the exec, which is allowed from the descriptor `executes`.
+    """
+    full = job.level.has_namespaces
     kernel.prctl(kernel.PR_SET_DUMPABLE, int(full))
     if job.level is Level.NONE:
         return
     confined = full or landlock.scopes_signals(landlock.abi())
     only = None if job.spawns and confined else os.getpid()
-    seccomp.install(seccomp.Policy(spawns=job.spawns, signals_only=only, sessions=full))
+    seccomp.install(seccomp.Policy(spawns=job.spawns, signals_only=only, sessions=full, executes=executes))
 
 
 def _entry(name: str) -> Callable[[Path], object]:
@@ -121,7 +131,7 @@ def _check_readable(job: Job) -> None:
 def _confine_paths(job: Job) -> None:
     """Allow only what the job names; within the new root this is a second wall, without it the only one."""
     writable = [job.work]
-    if job.level is Level.FULL:
+    if job.level.has_namespaces:
         writable += [paths.TEMPORARY, paths.SHARED_MEMORY]
     landlock.restrict(
         readable=(*paths.readable(job), *paths.existing(paths.OWN_PROC)),
@@ -131,12 +141,12 @@ def _confine_paths(job: Job) -> None:
 
 
 def _set_limits(job: Job) -> None:
-    data = job.limits.memory_bytes + _DATA_MARGIN_BYTES
+    data = job.limits.memory_bytes + _DATA_MARGIN_BYTES + (_EMULATOR_BYTES if job.foreign else 0)
     if not job.fresh:
         data += processes.status(os.getpid(), ("VmData:",))
     limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_NOFILE: _OPEN_FILES if job.foreign is None else _EMULATOR_FD,
         resource.RLIMIT_FSIZE: job.limits.file_bytes,
         resource.RLIMIT_DATA: data,
         resource.RLIMIT_NPROC: job.limits.threads + _threads_beside(job),
@@ -154,14 +164,26 @@ def _set_limits(job: Job) -> None:
 
 def _threads_beside(job: Job) -> int:
     """Count threads of others under the same user; a slot's own user and a user namespace have none."""
-    return processes.user_threads(os.getuid()) if job.uid is None and job.level is not Level.FULL else 0
+    return processes.user_threads(os.getuid()) if job.uid is None and not job.level.has_namespaces else 0
 
 
-def _exec_fresh(job: Job, ready: int) -> NoReturn:
+def _open_emulator(foreign: Foreign) -> int:
+    found = os.open(foreign.emulator, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(found, _EMULATOR_FD, inheritable=False)
+    os.close(found)
+    return _EMULATOR_FD
+
+
+def _exec_fresh(job: Job, ready: int, emulator: int | None) -> NoReturn:
     """Become a new interpreter; the environment, the file limits and the paths stay."""
     given = os.memfd_create("job", 0)
     os.write(given, pack(job))
     os.lseek(given, 0, os.SEEK_SET)
     os.set_inheritable(ready, True)
-    command = [sys.executable, "-P", "-m", "workers.sandbox.fresh", str(given), str(ready)]
-    os.execve(sys.executable, command, child_environment(job))  # noqa: S606 - the one exec, of a fixed command
+    start = ["-P", "-m", "workers.sandbox.fresh", str(given), str(ready)]
+    variables = child_environment(job)
+    if emulator is None or job.foreign is None:
+        os.execve(sys.executable, [sys.executable, *start], variables)  # noqa: S606 - the one exec, of a fixed command
+    python = f"{job.foreign.environment}/bin/python3"
+    command = [job.foreign.emulator, "-cpu", job.foreign.cpu, "-0", python, python, *start]
+    kernel.execute(emulator, command, variables)

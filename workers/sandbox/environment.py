@@ -32,11 +32,13 @@ def zygote_environment(environment: Path, *, import_root: Path, home: Path) -> d
 def child_environment(job: Job) -> dict[str, str]:
     """Return the child's variables; a fresh interpreter may use as many BLAS threads as it likes."""
     folders = {
-        "PATH": _search_path(sys.prefix),
+        "PATH": _search_path(sys.prefix if job.foreign is None else job.foreign.environment),
         "PYTHONPATH": job.import_root,
         "HOME": job.work,
         "TMPDIR": str(Path(job.work, "tmp")),
     }
+    if job.foreign is not None:
+        folders["QEMU_CPU"] = job.foreign.cpu
     return folders | TOOLCHAINS | _PYTHON | ({} if job.fresh else _ONE_THREAD)
 
 

@@ -1,4 +1,4 @@
-"""Start of a fresh interpreter inside the sandbox: set the last layer, then run the entry."""
+"""Start of a fresh interpreter inside the sandbox: set the last layer, where it is not set yet, then run the entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def main(given: int, ready: int) -> None:
         os.set_inheritable(ready, False)
         job = unpack_job(os.read(given, MESSAGE_BYTES))
         os.close(given)
-        confine_calls(job)
+        if job.foreign is None:
+            confine_calls(job)
         serve_entry(job, ready)
 
 

@@ -13,7 +13,6 @@ from workers.sandbox.child import run_child
 from workers.sandbox.ending import EndOfProcess, report_to
 from workers.sandbox.job import Job
 from workers.sandbox.namespaces import enter_new_root
-from workers.sandbox.values import Level
 
 
 def run_init(job: Job, *, ready: int, status: int) -> NoReturn:
@@ -25,7 +24,7 @@ def run_init(job: Job, *, ready: int, status: int) -> NoReturn:
         _check_supervisor(status)
         if job.cgroup is not None:
             cgroup.join(job.cgroup)
-        if job.level is Level.FULL:
+        if job.level.has_namespaces:
             enter_new_root(job)
         child = os.fork()
         if child == 0:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from farm.domain.codec import canonical, decode
-from workers.sandbox.values import End, Level, Limits
+from workers.sandbox.values import End, Foreign, Level, Limits
 
 MESSAGE_BYTES = 128 << 10
 """The longest message on any of the sandbox's sockets."""
@@ -21,6 +21,7 @@ class Job:
         code: folders of our own code.
         cgroup: control group of this run alone; None where none was delegated.
         uid: user the child becomes; None keeps the worker's (which then is no root).
+        foreign: where the child's interpreter is, when it is none of this machine's.
     """
 
     entry: str
@@ -35,6 +36,10 @@ class Job:
     uid: int | None
     cores: tuple[int, ...] | None
     cgroup: str | None = None
+    foreign: Foreign | None = None
+
+    def locate(self, path: str) -> str:
+        return path if self.foreign is None else self.foreign.locate(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 libc = ctypes.CDLL(None, use_errno=True)
 MACHINE = platform.machine()
@@ -34,7 +36,8 @@ MNT_DETACH = 2
 
 _MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_EXECVEAT = {"x86_64": 322, "aarch64": 281}
+_AT_FDCWD, _AT_RECURSIVE, _AT_EMPTY_PATH = -100, 0x8000, 0x1000
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -89,6 +92,21 @@ def pivot_into(root: str) -> None:
     checked(libc.umount2(b".", MNT_DETACH), "umount of the old root")
     mount(None, "/", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
     os.chdir("/")
+
+
+def execute(program: int, arguments: Sequence[str], variables: Mapping[str, str]) -> NoReturn:
+    """Become the program open at a descriptor, as execveat with an empty path does."""
+    texts = [text.encode() for text in arguments]
+    settings = [f"{name}={value}".encode() for name, value in variables.items()]
+    syscall(
+        *(_EXECVEAT[MACHINE], program, b"", _array(texts), _array(settings), _AT_EMPTY_PATH),
+        what=f"execute {arguments[0]}",
+    )
+    raise AssertionError("unreachable")
+
+
+def _array(texts: list[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    return (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
 
 
 def drop_bounding_capabilities() -> None:

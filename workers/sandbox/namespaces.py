@@ -51,32 +51,41 @@ def enter_new_root(job: Job) -> None:
     _loopback_up()
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     sources = _open_sources(job)
+    cpuinfo = None if job.foreign is None else os.open(job.foreign.cpuinfo, os.O_PATH | os.O_CLOEXEC)
     kernel.mount("tmpfs", _ROOT, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, _ROOT_OPTIONS)
     for path, options in _PRIVATE.items():
         Path(_ROOT + path).mkdir(parents=True, exist_ok=True)
         kernel.mount("tmpfs", _ROOT + path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, options)
     for path, opened in sources.items():
-        _place(path, opened, writable=path == job.work or path in paths.DEVICES)
+        _place(path, opened, link=job.locate(path), writable=path == job.work or path in paths.DEVICES)
     Path(_ROOT, "proc").mkdir(exist_ok=True)
     kernel.mount("proc", _ROOT + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    if cpuinfo is not None:
+        _bind(cpuinfo, _ROOT + "/proc/cpuinfo", writable=False)
     kernel.pivot_into(_ROOT)
 
 
 def _open_sources(job: Job) -> dict[str, int]:
     """Open everything that will be visible before the new root hides it; the work folder comes last."""
-    visible = (*paths.readable(job), *paths.existing(paths.DEVICES), job.work)
-    return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in visible}
+    visible = (*paths.readable(job, job.locate), *paths.existing(paths.DEVICES), job.work)
+    return {path: os.open(job.locate(path), os.O_PATH | os.O_CLOEXEC) for path in visible}
 
 
-def _place(path: str, opened: int, *, writable: bool) -> None:
+def _place(path: str, opened: int, *, link: str, writable: bool) -> None:
+    """Show a file or folder at `path`; a folder of the system that is a link (at `link`, here) becomes one."""
     target = Path(_ROOT + path)
-    if path in paths.SYSTEM and Path(path).is_symlink():
-        target.symlink_to(Path(path).readlink())
-    else:
-        _mount_point(target, folder=stat.S_ISDIR(os.fstat(opened).st_mode))
-        kernel.mount(f"/proc/self/fd/{opened}", str(target), None, kernel.MS_BIND | kernel.MS_REC)
-        if not writable:
-            kernel.make_read_only(str(target))
+    if path in paths.SYSTEM and Path(link).is_symlink():
+        target.symlink_to(Path(link).readlink())
+        os.close(opened)
+        return
+    _mount_point(target, folder=stat.S_ISDIR(os.fstat(opened).st_mode))
+    _bind(opened, str(target), writable=writable)
+
+
+def _bind(opened: int, target: str, *, writable: bool) -> None:
+    kernel.mount(f"/proc/self/fd/{opened}", target, None, kernel.MS_BIND | kernel.MS_REC)
+    if not writable:
+        kernel.make_read_only(target)
     os.close(opened)
 
 

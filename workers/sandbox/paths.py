@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from workers.sandbox.job import Job
@@ -26,20 +26,22 @@ SYSTEM = (
 OWN_PROC = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm/overcommit_memory")
 
 
-def interpreter() -> tuple[str, ...]:
-    """Return the folders of this interpreter: its environment and the installation below it, links resolved too."""
+def interpreter(job: Job) -> tuple[str, ...]:
+    """Return the folders of the interpreter: its environment and the installation below it, links resolved too."""
+    if job.foreign is not None:
+        return (job.foreign.environment,)
     folders = (sys.prefix, sys.base_prefix, sys.base_exec_prefix)
     home = str(Path(sys.executable).resolve().parent.parent)
     return tuple(dict.fromkeys((*folders, *(os.path.realpath(folder) for folder in folders), home)))
 
 
-def existing(candidates: Iterable[str]) -> tuple[str, ...]:
-    """Leave out what this machine does not have."""
-    return tuple(path for path in candidates if Path(path).exists())
+def existing(candidates: Iterable[str], locate: Callable[[str], str] = str) -> tuple[str, ...]:
+    """Leave out what this machine, or the root that `locate` leads into, does not have."""
+    return tuple(path for path in candidates if Path(locate(path)).exists())
 
 
-def readable(job: Job) -> tuple[str, ...]:
+def readable(job: Job, locate: Callable[[str], str] = str) -> tuple[str, ...]:
     """Return every path the child may read, parents before children; what the job names has to exist."""
-    system = existing(SYSTEM)
-    wanted = dict.fromkeys((*system, *interpreter(), job.import_root, *job.code, *job.readable))
+    system = existing(SYSTEM, locate)
+    wanted = dict.fromkeys((*system, *interpreter(job), job.import_root, *job.code, *job.readable))
     return tuple(sorted(wanted, key=lambda path: path.count("/")))

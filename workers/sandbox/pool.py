@@ -190,6 +190,7 @@ class Pool:
             spawns=call.spawns,
             uid=uid,
             cores=call.cores,
+            foreign=call.foreign,
         )
 
 

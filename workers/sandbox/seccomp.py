@@ -36,11 +36,13 @@ class Policy:
         spawns: fork and exec are allowed.
         signals_only: the one process it may signal; None when namespaces or landlock confine signals.
         sessions: it may leave its session (only where a pid namespace holds its tree together).
+        executes: the one descriptor that a program may be run from, whatever else is denied.
     """
 
     spawns: bool
     signals_only: int | None
     sessions: bool
+    executes: int | None = None
 
 
 def _fetch(offset: int) -> Instruction:
@@ -134,6 +136,8 @@ def program(policy: Policy, machine: str) -> list[Instruction]:
     denied = dict(syscalls.ALWAYS_DENIED)
     if not policy.spawns:
         denied |= syscalls.NEW_PROGRAMS | syscalls.NEW_PROCESSES
+    if policy.executes is not None:
+        denied.pop("execveat", None)
     if not policy.sessions:
         denied |= syscalls.NEW_SESSIONS
     rules = _architecture(machine)
@@ -141,6 +145,8 @@ def program(policy: Policy, machine: str) -> list[Instruction]:
         rules += _deny(value)
     rules += _cloning(number, policy.spawns) + _pairing(number)
     rules += _deny_if_argument(number["fcntl"], 1, _OWNERS)
+    if policy.executes is not None and not policy.spawns:
+        rules += _deny_unless_argument(number["execveat"], 0, (policy.executes,))
     if policy.signals_only is not None:
         rules += _signalling(number, policy.signals_only)
     return [*rules, _return(_ALLOW)]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from workers.sandbox import landlock, probes
 from workers.sandbox.pool import Pool
-from workers.sandbox.values import Call, Level, Limits
+from workers.sandbox.values import Call, Foreign, Level, Limits
 
 POLICIES = ("fork", "fresh", "spawns")
+FOREIGN_POLICIES = ("fresh", "spawns")
+"""An emulated child is exec'd, always."""
 _LIMITS = Limits(wall_s=20, memory_bytes=256 << 20, disk_bytes=16 << 20, file_bytes=8 << 20, threads=64)
 _LONGEST_SOCKET_FOLDER = 80
 """A socket's path holds 107 bytes at most (unix(7)); the rest is for names below the folder."""
@@ -97,14 +99,15 @@ def _missing(level: Level, trials: list[Trial], at_most: Level) -> tuple[str, ..
     return (*lacks, *landlock.lacking())
 
 
-def attempt(pool: Pool, level: Level, *, folder: Path, environment: Path) -> Trial:
+def attempt(pool: Pool, level: Level, *, folder: Path, environment: Path, foreign: Foreign | None = None) -> Trial:
     """Run all probes at one level under every policy."""
     rows: list[Row] = []
     errors: list[str] = []
-    for policy in POLICIES:
+    for policy in POLICIES if foreign is None else FOREIGN_POLICIES:
         with _targets(folder) as (targets, work):
             call = Call(environment, "workers.sandbox.probes:main", work, (), _LIMITS)
-            call = replace(call, fresh=policy == "fresh", spawns=policy == "spawns")
+            call = replace(call, fresh=policy == "fresh" or foreign is not None, spawns=policy == "spawns")
+            call = replace(call, foreign=foreign)
             ending = pool.run(call, level)
             if ending.end != "exit" or ending.exit_code != 0:
                 errors.append(f"policy {policy}: {ending.end} {ending.detail or _log(work)}")

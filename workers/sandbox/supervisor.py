@@ -12,7 +12,6 @@ from workers.sandbox.ending import EndOfProcess
 from workers.sandbox.init import run_init
 from workers.sandbox.job import Job, Observed, pack, setup_failed
 from workers.sandbox.namespaces import leave_host
-from workers.sandbox.values import Level
 from workers.sandbox.watch import Sources, Watch
 
 _HIGHEST_FD = 1 << 20
@@ -31,7 +30,7 @@ def supervise(job: Job, channel: socket.socket, *, zygote: int) -> NoReturn:
         close_all_but(channel.fileno())
         channel.send(str(os.getpid()).encode())
         _keep_off(job.cores or ())
-        if job.level is Level.FULL:
+        if job.level.has_namespaces:
             leave_host(as_root=os.geteuid() == 0)
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         orphaned = _end_of_zygote(zygote)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import threading
 
 End = Literal["exit", "signal", "wall", "memory", "disk", "cancelled", "setup"]
 
@@ -17,11 +20,17 @@ class Level(StrEnum):
     """How strong the isolation is, as proven by probes.
 
     FULL: namespaces, landlock, seccomp, limits. PARTIAL: the same without namespaces. NONE: limits only.
+    OUTSIDE: all of FULL, set around an emulator by a native process, since they don't exist within it.
     """
 
     FULL = "full"
     PARTIAL = "partial"
     NONE = "none"
+    OUTSIDE = "outside"
+
+    @property
+    def has_namespaces(self) -> bool:
+        return self in (Level.FULL, Level.OUTSIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,31 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """A root of another architecture, in which a child runs under an emulator.
+
+    Attributes:
+        root: the root's folder on this machine.
+        emulator, environment: paths within it.
+        cpu: the processor the emulator shows.
+        cpuinfo: file of this machine that stands in for /proc/cpuinfo.
+        kept: folders that lie within at the same path as here, and are this machine's.
+    """
+
+    root: str
+    emulator: str
+    environment: str
+    cpu: str
+    cpuinfo: str
+    kept: tuple[str, ...]
+
+    def locate(self, path: str) -> str:
+        """Say where on this machine something lies that the child sees at `path`."""
+        ours = (*self.kept, "/sys", "/proc", "/dev")
+        return path if any(path == own or path.startswith(f"{own}/") for own in ours) else self.root + path
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One function to run.
 
@@ -58,6 +92,8 @@ class Call:
         fresh: exec a new interpreter inside the sandbox (measurements) instead of forking the zygote.
         spawns: the entry may fork and exec programs of its environment and of /usr.
         cores: processors the child is pinned to.
+        foreign: where the child's interpreter is, when it is none of this machine's; `environment` is this machine's
+            then, which only starts it.
     """
 
     environment: Path
@@ -69,6 +105,7 @@ class Call:
     fresh: bool = False
     spawns: bool = False
     cores: tuple[int, ...] | None = None
+    foreign: Foreign | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +129,14 @@ class Ending:
     detail: str | None = None
     start_ms: float | None = None
     cpu_s: float | None = None
+
+
+class Isolation(Protocol):
+    """What runs calls in isolated children, on this machine or around an emulator."""
+
+    @property
+    def level(self) -> Level: ...
+
+    def run(self, call: Call, *, cancel: threading.Event | None = None) -> Ending: ...
+
+    def warm(self, environment: Path, preload: tuple[str, ...] = ()) -> None: ...

@@ -16,6 +16,7 @@ from workers.sandbox.values import OUT_OF_MEMORY_EXIT
 
 POLL_S = 0.05
 SETUP_S = 30.0
+EMULATED_SETUP_S = 120.0
 _DISK_SHARE = 20
 """The disk is measured so seldom that measuring takes a twentieth of one processor at most."""
 _PROBABLY_MEMORY = 0.9
@@ -50,7 +51,8 @@ class Watch:
         self._child_start_bytes = 0
         self._peak_bytes = 0
         self._cpu_s: float | None = None
-        self._setup_deadline = time.monotonic() + SETUP_S
+        self._setup_s = SETUP_S if job.foreign is None else EMULATED_SETUP_S
+        self._setup_deadline = time.monotonic() + self._setup_s
         self._next_disk_check = 0.0
         self._poll = select.poll()
         for source in (sources.channel, sources.orphaned, sources.ready, sources.status):
@@ -135,7 +137,7 @@ class Watch:
     def _over_limit(self) -> Observed | None:
         now = time.monotonic()
         if self._started is None:
-            return setup_failed(f"setup took over {SETUP_S:g} s") if now > self._setup_deadline else None
+            return setup_failed(f"setup took over {self._setup_s:g} s") if now > self._setup_deadline else None
         if now - self._started > self._job.limits.wall_s:
             return Observed("wall", detail=f"over {self._job.limits.wall_s:g} s")
         return self._over_memory() or self._over_disk(now)

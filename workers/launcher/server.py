@@ -1,0 +1,188 @@
+"""The launcher's side: prove the isolation, then run what connected workers ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from farm import __version__
+from farm.domain.codec import canonical, decode
+from farm.domain.errors import ConfigurationError, IsolationTooWeak
+from workers import environments
+from workers.environments.root import WORKER, Description, describe
+from workers.launcher.messages import MESSAGE_BYTES, Reply, Wish
+from workers.launcher.processors import cpuinfo
+from workers.sandbox import cgroup, slots
+from workers.sandbox.pool import Pool
+from workers.sandbox.selftest import attempt
+from workers.sandbox.values import Call, Ending, Foreign, Level
+
+CODE_ROOT = Path(__file__).parents[2]
+_SLOTS = 4
+
+
+class Launcher:
+    """One root, and the folders that its worker shares with its steps."""
+
+    def __init__(self, root: Path, *, cpu: str | None, shared: Sequence[Path], folder: Path) -> None:
+        """Prepare; `folder` is private to this launcher and may be entered by all.
+
+        Raises:
+            ConfigurationError: no root is there, or the processor is unknown.
+        """
+        self.root, self.folder = root.resolve(), folder.resolve()
+        self.described: Description = describe(self.root)
+        self.cpu = cpu or self.described.cpu
+        self.shared = tuple(path.resolve() for path in shared)
+        self.cpuinfo = self.folder / "cpuinfo"
+        self.cpuinfo.write_text(cpuinfo(self.cpu, os.cpu_count() or 1))
+        self._pool = Pool(folder=self.folder, code_root=CODE_ROOT, slots=_SLOTS, groups=cgroup.delegated())
+
+    @property
+    def code(self) -> tuple[Path, ...]:
+        """Name what the worker, too, imports the farm from: links, and the folders they lead to."""
+        links = self.folder / "code"
+        return (links, *(link.resolve() for link in links.iterdir()))
+
+    @property
+    def environments(self) -> Path:
+        return Path(self.described.environments)
+
+    def prove(self) -> None:
+        """Run the sandbox's probes in an emulated child.
+
+        Raises:
+            IsolationTooWeak: one of them succeeded, or the child can't be set up.
+        """
+        foreign = self._foreign(str(self.environments / WORKER), (self.folder,))
+        native = Path(sys.prefix)
+        trial = attempt(self._pool, Level.OUTSIDE, folder=self.folder, environment=native, foreign=foreign)
+        if not trial.holds:
+            raise IsolationTooWeak(
+                f"Steps of {self.root} can't be isolated from outside: {'; '.join(trial.reasons)}.",
+                remedy="Run the launcher as root, on a kernel with namespaces, landlock and seccomp.",
+            )
+
+    def serve(self, listener: socket.socket) -> None:
+        """Answer workers until the listener is shut down."""
+        while True:
+            try:
+                channel, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(channel,), name="launch", daemon=True).start()
+
+    def close(self) -> None:
+        """End every run."""
+        self._pool.close()
+
+    def _answer(self, channel: socket.socket) -> None:
+        with channel, suppress(ConnectionError):
+            message = channel.recv(MESSAGE_BYTES)
+            if not message:
+                return
+            try:
+                wish = decode(Wish, json.loads(message))
+            except ValueError as error:
+                channel.send(canonical(self._reply(_refused(str(error)))))
+                return
+            channel.send(canonical(self._reply(None if wish.limits is None else self._run(wish, channel))))
+            channel.shutdown(socket.SHUT_RDWR)
+
+    def _reply(self, ending: Ending | None) -> Reply:
+        folder = Path(f"{self.root}{self.environments}")
+        found = {path.name: environments.installed_digest(folder, path.name) for path in folder.iterdir()}
+        return Reply(__version__, {name: digest for name, digest in found.items() if digest}, ending)
+
+    def _run(self, wish: Wish, channel: socket.socket) -> Ending:
+        cancel = threading.Event()
+        try:
+            call = self._call(wish)
+        except (ConfigurationError, OSError) as error:
+            return _refused(str(error))
+        threading.Thread(target=_listen, args=(channel, cancel), name="cancel", daemon=True).start()
+        ending = self._pool.run(call, Level.OUTSIDE, cancel)
+        if os.geteuid() == 0:
+            slots.hand_over(call.work, _peer(channel))
+        return ending
+
+    def _call(self, wish: Wish) -> Call:
+        """Turn a wish into a call.
+
+        Raises:
+            ConfigurationError: it names what the worker does not share, or the root does not have.
+        """
+        if wish.limits is None:
+            raise ConfigurationError("A run needs limits.")
+        if not os.path.lexists(f"{self.root}{wish.environment}/bin/python3"):
+            raise ConfigurationError(f"{self.root} has no environment {wish.environment}.")
+        work = self._shared(Path(wish.work))
+        if work is None:
+            raise ConfigurationError(f"{wish.work} is in none of the folders that the launcher was given.")
+        readable = tuple(Path(path) for path in wish.readable)
+        for path in readable:
+            if self._shared(path) is None and not Path(f"{self.root}{path}").exists() and not self._is_code(path):
+                raise ConfigurationError(f"{path} is neither shared with the launcher nor in its root.")
+        return Call(
+            environment=Path(sys.prefix),
+            entry=wish.entry,
+            work=work,
+            readable=readable,
+            limits=wish.limits,
+            fresh=True,
+            spawns=wish.spawns,
+            cores=wish.cores,
+            foreign=self._foreign(wish.environment, self.shared),
+        )
+
+    def _shared(self, path: Path) -> Path | None:
+        """Give the path when it lies in a shared folder, through no link that leads out of it."""
+        found = path.resolve()
+        return found if any(found.is_relative_to(folder) for folder in self.shared) and found.exists() else None
+
+    def _is_code(self, path: Path) -> bool:
+        return any(path.resolve().is_relative_to(folder.resolve()) for folder in self.code)
+
+    def _foreign(self, environment: str, kept: Sequence[Path]) -> Foreign:
+        return Foreign(
+            root=str(self.root),
+            emulator=self.described.emulator,
+            environment=environment,
+            cpu=self.cpu,
+            cpuinfo=str(self.cpuinfo),
+            kept=tuple(map(str, (*kept, *self.code))),
+        )
+
+
+def listen(path: Path, *, uid: int) -> socket.socket:
+    """Open the socket; only `uid` and root may connect."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    os.chown(path, uid, -1)
+    listener.listen()
+    return listener
+
+
+def _listen(channel: socket.socket, cancel: threading.Event) -> None:
+    """Cancel on anything the worker says, or on its end."""
+    with suppress(OSError):
+        channel.recv(MESSAGE_BYTES)
+    cancel.set()
+
+
+def _peer(channel: socket.socket) -> int:
+    credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _refused(detail: str) -> Ending:
+    return Ending("setup", None, None, 0.0, None, Level.OUTSIDE, detail=detail)
