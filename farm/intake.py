@@ -23,6 +23,7 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         runtimes=tuple(dict.fromkeys(request.runtimes)) if request.runtimes else None,
         recipes=tuple(dict.fromkeys(r for r in request.recipes or [BASELINE] if r != "auto")),
         max_runtime_seconds=request.max_runtime_seconds,
+        formats=tuple(dict.fromkeys(request.formats)) if request.formats else None,
         unanswered=_unanswered(request),
     )
 

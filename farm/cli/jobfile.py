@@ -27,6 +27,7 @@ class JobFile:
     target: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
     recipe: tuple[str, ...] = ()
+    format: tuple[str, ...] = ()
     constraint: tuple[str, ...] = ()
     objective: Objective | None = None
     name: str | None = None
@@ -178,6 +179,7 @@ _JOB_KEYS = {
     "target": _Check(_no_texts, _tuple),
     "runtime": _Check(_no_texts, _tuple),
     "recipe": _Check(_no_texts, _tuple),
+    "format": _Check(_no_texts, _tuple),
     "constraint": _Check(_no_texts, _tuple),
     "objective": _Check(_no_objective),
     "name": _Check(_no_text),

@@ -53,6 +53,9 @@ Models = Annotated[
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Profile, or auto: this machine's host.")]
 Runtimes = Annotated[list[str] | None, typer.Option("--runtime", "-r", help="All of the profile's by default.")]
 Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default.")]
+Formats = Annotated[
+    list[str] | None, typer.Option("--format", help="Of the artifact, for example ort; what a runtime likes best.")
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME:DTYPE[D,D,…]", help="Where the file leaves name, dtype or axis open."),
@@ -79,6 +82,7 @@ class _Flags:
     target: Sequence[str]
     runtime: Sequence[str]
     recipe: Sequence[str]
+    format: Sequence[str]
     constraint: Sequence[str]
     objective: Objective | None
     name: str | None
@@ -97,6 +101,7 @@ def submit(
     target: Targets = None,
     runtime: Runtimes = None,
     recipe: Recipes = None,
+    format_: Formats = None,
     input_: Inputs = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
@@ -119,6 +124,7 @@ def submit(
         target or (),
         runtime or (),
         recipe or (),
+        format_ or (),
         constraint or (),
         objective,
         name,
@@ -170,6 +176,7 @@ def _send(client: Client, asked: JobFile) -> Job:
             asked.target,
             runtimes=asked.runtime,
             recipes=asked.recipe,
+            formats=asked.format,
             constraints=asked.constraint,
             objective=asked.objective,
             max_measurement_age=asked.max_measurement_age or 0.0,
@@ -216,6 +223,7 @@ def _merged(flags: _Flags, file: Path | None) -> JobFile:
         target=target,
         runtime=tuple(flags.runtime) or base.runtime,
         recipe=tuple(flags.recipe) or base.recipe,
+        format=tuple(flags.format) or base.format,
         constraint=tuple(flags.constraint) or base.constraint,
         objective=flags.objective or base.objective,
         name=flags.name or base.name,

@@ -77,6 +77,7 @@ class Client:
         *,
         runtimes: Sequence[str] | None = None,
         recipes: Sequence[str] | None = None,
+        formats: Sequence[str] | None = None,
         inputs: InputSpecs = (),
         calibration: Arrays | None = None,
         evaluation: Arrays | None = None,
@@ -95,7 +96,8 @@ class Client:
 
         `models` are paths (a file or a folder) or `Model`s; those carry their own inputs and data, and what they leave
         open is taken from here. Target "auto" is the profile of the live host on this machine. Left out, `runtimes` are
-        all of each profile, `recipes` float32 or, with constraints or an objective, the farm's choice. `inputs` are
+        all of each profile, `recipes` float32 or, with constraints or an objective, the farm's choice, and `formats`
+        what each runtime likes best; ["ort"] narrows them to that. `inputs` are
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
         samples on the first axis. `builder` is the Python file whose build() returns the module of a state_dict.
         `max_measurement_age` is in seconds, or text such as "24h". `on_bytes` is called with (file name, bytes sent,
@@ -112,6 +114,7 @@ class Client:
             targets=resolved,
             runtimes=list(runtimes) if runtimes else None,
             recipes=list(recipes) if recipes else None,
+            formats=list(formats) if formats else None,
             constraints=list(constraints),
             objective=objective,
             name=name,

@@ -13,7 +13,7 @@ from farm.domain.errors import EnvironmentMissing
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.plan import SOURCE, Branch, Check, Input, PlannedStep
 from farm.domain.recipe import BASELINE
-from farm.domain.routes import Route
+from farm.domain.routes import Route, choose
 from farm.domain.stage import Kind, StageSpec
 from farm.domain.wanted import Submitted, Wanted, World
 
@@ -58,18 +58,30 @@ class Row:
     recipe: str
 
     def branches(self, routes: Sequence[Route]) -> tuple[list[Branch], list[str]]:
-        """Make a branch of every route that all its stages agree to, and tell why the others are none."""
-        branches, refused = [], []
+        """Make a branch of every route to be tried, best first, and tell why the others are none."""
+        able, refused = self._able(routes)
+        kept = choose(list(able))
+        if left := [route for route in able if route not in kept]:
+            refused.append(
+                f"{len(left)} more {'routes lead' if len(left) > 1 else 'route leads'} there and "
+                f"{'are' if len(left) > 1 else 'is'} not tried after these {len(kept)}: "
+                + "; ".join(" → ".join(route.names) for route in left)
+            )
+        return [able[route] for route in kept], refused
+
+    def _able(self, routes: Sequence[Route]) -> tuple[dict[Route, Branch], list[str]]:
+        """Plan the routes that all their stages agree to."""
+        able, refused = {}, []
         for route in routes:
             refusal = self._refusal(route)
             if refusal is None:
                 try:
-                    branches.append(self._branch(route))
+                    able[route] = self._branch(route)
                 except EnvironmentMissing as error:
                     refusal = error.message
             if refusal is not None:
                 refused.append(f"{' → '.join(route.names) or 'as it is'}: {refusal}")
-        return branches, refused
+        return able, refused
 
     @property
     def _source_format(self) -> Format | None:
@@ -171,7 +183,9 @@ class Row:
         if spec is None:
             raise EnvironmentMissing(f"No stage runs a source of format {source or '?'}.")
         given = (Input("samples", artifact=data),) if data else ()
-        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count)
+        ranges = self.model.facts.extra.get("ranges") if self.model.facts and not data else None
+        told = {"ranges": ranges} if ranges else {}
+        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **told)
 
     def _on_target(self, kind: Kind, inputs: tuple[Input, ...], **options: Any) -> str:
         spec = self.steps.world.catalogue.of_kind(kind, runtime=self.runtime)

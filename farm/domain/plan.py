@@ -113,7 +113,8 @@ class PlannedResult:
     """One row of the answer: a model on a target under a runtime by a recipe.
 
     `baseline` is the index of the float32 result it is held against. An unlisted result is such a baseline that
-    nobody asked for: it is run, not reported. `failure` says why no branch exists.
+    nobody asked for: it is run, not reported. `failure` says why no branch exists; `reachable` is False when no chain
+    of stages leads there from the model's format.
     """
 
     model: str
@@ -128,6 +129,18 @@ class PlannedResult:
     inspect: str | None = None
     changes: tuple[str, ...] = ()
     refused_routes: tuple[str, ...] = ()
+    reachable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A cell of the matrix that can't be, under a runtime that nobody named: told, and not a failed result."""
+
+    model: str
+    target: str
+    target_runtime: str
+    recipe: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +149,7 @@ class Plan:
 
     steps: Mapping[str, PlannedStep] = field(default_factory=dict)
     results: tuple[PlannedResult, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def step_key(

@@ -9,9 +9,9 @@ from typing import Any
 from farm.domain.branches import DEFAULT_METRIC, Row, Steps
 from farm.domain.catalogue import Target, near_misses
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
-from farm.domain.facts import TensorSpec
+from farm.domain.facts import Format, TensorSpec
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
-from farm.domain.plan import Plan, PlannedResult
+from farm.domain.plan import LeftOut, Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.wanted import Reason, Submitted, Wanted, World
@@ -35,6 +35,8 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
         _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes
     ]
     errors += [_unknown("recipe", name, RECIPES) for name in wanted.recipes if name not in RECIPES]
+    formats = {fmt.value for accepted in world.catalogue.accepts.values() for fmt in accepted}
+    errors += [_unknown("artifact format", name, formats) for name in wanted.formats or () if name not in formats]
     for name in wanted.targets:
         if name in world.targets:
             errors += _target_errors(wanted, world.targets[name], world, known_runtimes)
@@ -57,7 +59,8 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     if all(result.failure is not None for result in builder.results):
         return refused
     used = {key for result in builder.results for branch in result.branches for key in branch.steps}
-    return Plan({key: step for key, step in builder.steps.by_key.items() if key in used}, tuple(builder.results))
+    steps = {key: step for key, step in builder.steps.by_key.items() if key in used}
+    return Plan(steps, tuple(builder.results), tuple(builder.left_out))
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -75,6 +78,8 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
         for name in wanted.runtimes or ()
         if name in known_runtimes and name not in target.runtimes
     ]
+    if not _runtimes_of(wanted, target, world) and not errors:
+        errors += _formats_missed(wanted, target, world)
     serving = [host for host in world.hosts if f"target.{target.name}" in host.serves]
     if not serving:
         alive = ", ".join(
@@ -89,6 +94,26 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
     return errors
 
 
+def _formats_missed(wanted: Wanted, target: Target, world: World) -> list[FarmError]:
+    """Say that nothing a target runs takes a format that is asked for."""
+    names = wanted.runtimes or sorted(target.runtimes)
+    taken = "; ".join(f"{name} takes {', '.join(world.catalogue.accepts.get(name, ())) or 'none'}" for name in names)
+    asked = ", ".join(wanted.formats or ())
+    return [Incompatible(f"No runtime of {target.name} takes {asked or 'any format'}: {taken or 'it has none'}.")]
+
+
+def _accepted(wanted: Wanted, runtime: str, world: World) -> tuple[Format, ...]:
+    """Narrow what a runtime accepts to the formats that are asked for, in the runtime's order."""
+    accepted = world.catalogue.accepts.get(runtime, ())
+    return tuple(fmt for fmt in accepted if wanted.formats is None or fmt in wanted.formats)
+
+
+def _runtimes_of(wanted: Wanted, target: Target, world: World) -> list[str]:
+    """Name the runtimes of a target that get rows: as asked for, less those that take no format that is asked for."""
+    names = wanted.runtimes or sorted(target.runtimes)
+    return [name for name in names if wanted.formats is None or _accepted(wanted, name, world)]
+
+
 class _Builder:
     """Collect steps and results."""
 
@@ -97,6 +122,7 @@ class _Builder:
         self.world = world
         self.steps = Steps(wanted, world)
         self.results: list[PlannedResult] = []
+        self.left_out: list[LeftOut] = []
 
     def add(self, model: Submitted) -> list[Failure]:
         """Plan one model; on failure its results carry the first reason, and all are returned."""
@@ -107,33 +133,49 @@ class _Builder:
             errors = errors or self._data_errors(model, fixed)
             failures = [error.failure for error in errors]
         context = _Context(self, model, fixed)
+        rows = [
+            self._row(context, self.world.targets[name], runtime, failures)
+            for name in self.wanted.targets
+            for runtime in _runtimes_of(self.wanted, self.world.targets[name], self.world)
+        ]
+        asked = [result for row in rows for result in row if result.recipe in self.wanted.recipes]
+        some = any(result.failure is None for result in asked)
         before = len(self.results)
-        for name in self.wanted.targets:
-            target = self.world.targets[name]
-            for runtime in self.wanted.runtimes or sorted(target.runtimes):
-                self._add_row(context, target, runtime, failures)
+        for row in rows:
+            self._place(self._without_unreachable(row) if some and self.wanted.runtimes is None else row)
         mine = self.results[before:]
         if mine and not failures and all(result.failure for result in mine):
-            failures = [result.failure for result in mine if result.failure]
+            return [result.failure for result in mine if result.failure]
         return failures
 
-    def _add_row(self, context: _Context, target: Target, runtime: str, failures: list[Failure]) -> None:
-        """Add one result per recipe; float32 goes first, since the others are held against it.
-
-        One that nobody asked for is not listed, and not planned at all when nothing would be held against it.
-        """
+    def _row(self, context: _Context, target: Target, runtime: str, failures: Sequence[Failure]) -> list[PlannedResult]:
+        """Plan one result per recipe; float32 goes first, since the others are held against it."""
         if failures:
-            self.results += [
-                context.failed(target, runtime, r, failures[0]) for r in self._recipes(self.wanted.recipes)
-            ]
+            return [context.failed(target, runtime, r, failures[0]) for r in self._recipes(self.wanted.recipes)]
+        return [context.result(target, runtime, recipe) for recipe in self._recipes((BASELINE, *self.wanted.recipes))]
+
+    def _without_unreachable(self, row: list[PlannedResult]) -> list[PlannedResult]:
+        """Take out what no chain of stages leads to: nobody asked for that runtime by name."""
+        self.left_out += [
+            LeftOut(one.model, one.target, one.target_runtime, one.recipe, one.failure.message)
+            for one in row
+            if not one.reachable and one.failure and one.recipe in self.wanted.recipes
+        ]
+        return [one for one in row if one.reachable]
+
+    def _place(self, row: list[PlannedResult]) -> None:
+        """Add a row to the plan.
+
+        A baseline that nobody asked for is not listed, and not planned at all when nothing would be held against it.
+        """
+        listed = BASELINE in self.wanted.recipes
+        others = [result for result in row if result.recipe != BASELINE]
+        if len(others) == len(row) or (not listed and all(result.failure for result in others)):
+            self.results += others
             return
-        row = [context.result(target, runtime, recipe) for recipe in self._recipes((BASELINE, *self.wanted.recipes))]
-        first, listed = len(self.results), BASELINE in self.wanted.recipes
-        if not listed and all(result.failure for result in row[1:]):
-            self.results += row[1:]
-            return
+        first = len(self.results)
         self.results.append(replace(row[0], listed=listed))
-        self.results += [replace(result, baseline=first) for result in row[1:]]
+        self.results += [replace(result, baseline=first) for result in others]
 
     @staticmethod
     def _recipes(wanted: Sequence[str]) -> list[str]:
@@ -175,9 +217,9 @@ class _Context:
                 remedy="Add --calibration FILE.npz with samples in the tens, arrays by input name.",
             )
             return self.failed(target, runtime, recipe, error.failure)
-        catalogue = self.builder.world.catalogue
-        accepted = catalogue.accepts.get(runtime, ())
-        routes = find_routes(facts.format, accepted, recipe, catalogue.specs.values())
+        world = self.builder.world
+        accepted = _accepted(self.builder.wanted, runtime, world)
+        routes = find_routes(facts.format, accepted, recipe, world.catalogue.specs.values())
         row = Row(self.builder.steps, self.model, self.fixed, target, runtime, recipe)
         branches, refused = row.branches(routes)
         if not branches:
@@ -186,7 +228,8 @@ class _Context:
                 + (": " + " ".join(refused) if refused else "."),
                 remedy=f"See `farm routes --from {facts.format}`.",
             )
-            return self.failed(target, runtime, recipe, error.failure, refused_routes=tuple(refused))
+            told = {"refused_routes": tuple(refused), "reachable": bool(routes)}
+            return self.failed(target, runtime, recipe, error.failure, **told)
         return PlannedResult(
             self.model.name,
             target.name,

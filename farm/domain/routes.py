@@ -1,27 +1,37 @@
-"""The format graph: which chains of stages lead from a source format to what a runtime accepts."""
+"""The format graph: which chains of stages lead from a source format to what a runtime accepts.
+
+How routes rank: first those to the format that the runtime names first, then by the sum of their stages' costs, then
+the shorter one, then by name, so that the order never depends on how stages were found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farm.domain.facts import Format
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 
-LONGEST = 4
-"""Stages in one route at most: export, convert, optimize, quantize or compile."""
+LONGEST = 6
+"""Stages in one route at most: hugging-face → exported program → ONNX → TFLite, one more, then quantize and compile."""
+MOST_BRANCHES = 4
+"""Routes of one result that are tried in turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A chain of stages, first to last; empty when the source itself is accepted."""
+    """A chain of stages, first to last; empty when the source itself is accepted.
+
+    `preference` is the place of its last format among those the runtime accepts.
+    """
 
     stages: tuple[StageSpec, ...]
+    preference: int = 0
 
     @property
-    def cost(self) -> tuple[int, int]:
-        return sum(spec.cost for spec in self.stages), len(self.stages)
+    def rank(self) -> tuple[int, int, int, tuple[str, ...]]:
+        return self.preference, sum(spec.cost for spec in self.stages), len(self.stages), self.names
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,33 +43,67 @@ class Route:
         return tuple(spec.name for spec in self.stages if spec.recipe is None)
 
 
-def find_routes(source: Format, accepts: Collection[Format], recipe: str, specs: Iterable[StageSpec]) -> list[Route]:
-    """List every simple route, best first.
+def find_routes(source: Format, accepts: Sequence[Format], recipe: str, specs: Iterable[StageSpec]) -> list[Route]:
+    """List every route without detours, best first.
 
     A route applies its recipe exactly once; `float32` needs no stage for it. After the recipe only compilers follow: a
-    converter gives a quantized model back as float32.
+    converter gives a quantized model back as float32. No format is visited twice, but for the stage that applies the
+    recipe, and no route goes on from an accepted format to one that the runtime likes less.
+
+    Args:
+        source: the submitted model's format.
+        accepts: what the runtime opens, the format it likes best first.
+        recipe: the recipe's name.
+        specs: every stage there is.
     """
     edges = [s for s in specs if s.kind in TRANSFORMS and s.source and s.target and s.recipe in (None, recipe)]
-    found = _walk(source, recipe == BASELINE, (), edges, accepts, frozenset({(source, recipe == BASELINE)}))
-    return sorted(found, key=lambda route: route.cost)
+    walk = _Walk(edges, {fmt: place for place, fmt in enumerate(accepts)})
+    start = (source, recipe == BASELINE)
+    return sorted(walk.on(start, (), frozenset({start}), len(accepts)), key=lambda route: route.rank)
 
 
-def _walk(
-    at: Format,
-    applied: bool,
-    path: tuple[StageSpec, ...],
-    edges: list[StageSpec],
-    accepts: Collection[Format],
-    seen: frozenset[tuple[Format, bool]],
-) -> Iterator[Route]:
-    if applied and at in accepts:
-        yield Route(path)
-        return
-    if len(path) == LONGEST:
-        return
-    for spec in edges:
-        after = (spec.target, applied or spec.recipe is not None)
-        if spec.source != at or after in seen or not spec.target or (applied and spec.recipe):
-            continue
-        if all(before.recipe is None for before in path) or spec.kind is Kind.COMPILE:
-            yield from _walk(spec.target, after[1], (*path, spec), edges, accepts, seen | {(spec.target, after[1])})
+def choose(routes: Sequence[Route]) -> list[Route]:
+    """Choose the routes to try of a ranked list: the best ones.
+
+    When a stage is part of all of these, the last place goes to the route that avoids the most of such stages, so that
+    one tool's failure leaves a way where there is one.
+    """
+    kept, others = list(routes[:MOST_BRANCHES]), routes[MOST_BRANCHES:]
+    shared = set[str]().union(*(route.names for route in kept)).intersection(*(route.names for route in kept))
+    freest = max(others, key=lambda route: len(shared.difference(route.names)), default=None)
+    if freest is not None and shared.difference(freest.names):
+        kept[-1] = freest
+    return kept
+
+
+State = tuple[Format, bool]
+"""A format, and whether the recipe was applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """The way through the graph: its edges, and the place of every accepted format."""
+
+    edges: Sequence[StageSpec]
+    places: dict[Format, int]
+
+    def on(self, at: State, path: tuple[StageSpec, ...], seen: frozenset[State], bound: int) -> Iterator[Route]:
+        """Yield the routes that begin with `path` and end at a place before `bound`."""
+        fmt, applied = at
+        place = self.places.get(fmt, bound) if applied else bound
+        if place < bound:
+            yield Route(path, place)
+        bound = min(bound, place)
+        if len(path) == LONGEST or bound == 0:
+            return
+        for spec in self.edges:
+            after = (spec.target, applied or spec.recipe is not None)
+            if spec.source == fmt and spec.target and after not in seen and _may_follow(spec, path, applied=applied):
+                yield from self.on((spec.target, after[1]), (*path, spec), seen | {(spec.target, after[1])}, bound)
+
+
+def _may_follow(spec: StageSpec, path: tuple[StageSpec, ...], *, applied: bool) -> bool:
+    """Keep the recipe to one stage, with nothing but compilers behind it."""
+    if applied and spec.recipe is not None:
+        return False
+    return spec.kind is Kind.COMPILE or all(before.recipe is None for before in path)

@@ -15,7 +15,7 @@ from farm.domain.facts import ModelFacts, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a job asks for; `runtimes` None means every runtime of each target.
+    """What a job asks for; `runtimes` None means every runtime of each target, `formats` None what each likes best.
 
     `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
     """
@@ -25,6 +25,7 @@ class Wanted:
     runtimes: tuple[str, ...] | None
     recipes: tuple[str, ...]
     max_runtime_seconds: float | None = None
+    formats: tuple[str, ...] | None = None
     unanswered: tuple[str, ...] = ()
 
 

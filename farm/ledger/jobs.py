@@ -176,6 +176,7 @@ def report(session: Session, job: Job) -> dict[str, Any]:
         "ended": shown.model_dump(mode="json")["ended"],
         "progress": shown.progress.model_dump(mode="json"),
         "results": _results(session, job) if job.plan is not None else [],
+        "left_out": (job.plan or {}).get("left_out", []),
     }
 
 

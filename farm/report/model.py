@@ -252,6 +252,16 @@ class Result(Part):
         return self.execution_summary is not None and self.conditions is not None and self.conditions.valid
 
 
+class LeftOut(Part):
+    """A cell that can't be, under a runtime that was not asked for by name."""
+
+    model: str
+    target: str
+    target_runtime: str
+    recipe: str
+    reason: str
+
+
 class Report(Part):
     """The report of a job."""
 
@@ -267,3 +277,4 @@ class Report(Part):
     created: datetime | None = _unknown()
     ended: datetime | None = None
     answer: Answer | None = None
+    left_out: list[LeftOut] = Field(default_factory=list)

@@ -35,7 +35,7 @@ def render(report: Report, *, width: int) -> RenderableType:
     if results:
         parts += [Text(), lines.table(results)] if width >= WIDE else lines.tables(results)
     notes = [_note(number, one) for number, one in _noted(results)]
-    return Group(*parts, *notes, *_answer(report))
+    return Group(*parts, *notes, *_left_out(report), *_answer(report))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -112,6 +112,12 @@ def _noted(results: Sequence[Result]) -> list[tuple[int, Result]]:
 
 def _note(number: int, result: Result) -> Text:
     return Text(f"[{number}] {plain(result.folder)}: {row(result).note}")
+
+
+def _left_out(report: Report) -> Iterator[Text]:
+    for one in report.left_out:
+        cell = f"{one.model}/{one.target}/{one.target_runtime}/{one.recipe}"
+        yield Text(plain(f"left out {cell}: {one.reason}"), style="dim")
 
 
 def _answer(report: Report) -> list[RenderableType]:

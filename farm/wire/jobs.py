@@ -46,12 +46,16 @@ class ModelRequest(Message):
 
 
 class JobRequest(Message):
-    """One submission: models x targets x runtimes x recipes."""
+    """One submission: models x targets x runtimes x recipes.
+
+    `formats` narrows what runtimes may take; without it each takes the formats it likes best.
+    """
 
     models: list[ModelRequest] = Field(min_length=1, max_length=1000)
     targets: list[str] = Field(min_length=1)
     runtimes: list[str] | None = None
     recipes: list[str] | None = None
+    formats: list[str] | None = None
     constraints: list[str] = Field(default_factory=list)
     objective: Literal["latency", "size", "accuracy", "memory"] | None = None
     name: str | None = Field(default=None, max_length=200)

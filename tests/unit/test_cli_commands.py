@@ -66,13 +66,16 @@ def model_file(folder: Path, name: str = "digits.onnx", content: bytes = b"model
 def test_submit_uploads_and_prints_the_job(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
     accepts_jobs(double, samples.report(samples.result()))
 
-    ran = farm("submit", model_file(tmp_path), "--target", "x86-64-v3", "--label", "team=vision", "--json")
+    ran = farm(
+        "submit", model_file(tmp_path), "--target", "x86-64-v3", "--label", "team=vision", "--format", "ort", "--json"
+    )
 
     assert (ran.code, ran.json) == (0, {"job": "j-1"})
     (request,) = double.requests("POST /v1/jobs")
     (sent,) = request["models"][0]["artifact"]["files"]
     assert double.store[sent["sha256"]] == b"model bytes"
     assert (request["targets"], request["labels"], request["recipes"]) == (["x86-64-v3"], {"team": "vision"}, None)
+    assert request["formats"] == ["ort"]
     assert double.headers("POST /v1/jobs")[0]["Idempotency-Key"]
 
 

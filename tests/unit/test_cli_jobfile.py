@@ -11,6 +11,7 @@ from farm.domain.errors import BadRequest, MissingFile
 
 WHOLE = """
 target = ["x86-64-v3", "raspberry-pi-5"]
+format = "ort"
 runtime = "onnxruntime"
 recipe = ["float32", "int8-static"]
 constraint = ["p90 <= 20ms"]
@@ -44,6 +45,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     job = read(written(tmp_path, WHOLE))
 
     assert (job.target, job.runtime) == (("x86-64-v3", "raspberry-pi-5"), ("onnxruntime",))
+    assert job.format == ("ort",)
     assert (job.objective, job.label, job.max_measurement_age) == ("size", {"team": "vision"}, "24h")
     first, second = job.models
     assert (first.path, first.calibration) == (tmp_path / "det.onnx", tmp_path / "data/photos.npz")

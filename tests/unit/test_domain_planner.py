@@ -63,10 +63,11 @@ def test_unknown_names_are_refused_all_at_once_with_near_misses() -> None:
     wants = {"targets": ("plain-bx", "vnni-box"), "runtimes": ("orrt",), "recipes": ("int8-statc", "float32")}
     messages = refused(world=world, **wants)
 
+    recipe = messages.pop(2)
+    assert recipe.startswith("There is no recipe 'int8-statc': did you mean int8-static or ")
     assert messages == [
         "There is no target 'plain-bx': did you mean plain-box or vnni-box?",
         "There is no runtime 'orrt': did you mean ort?",
-        "There is no recipe 'int8-statc': did you mean int8-static or int8-dynamic?",
         "No live host serves target vnni-box; alive are hosts of plain-box.",
     ]
 
@@ -158,6 +159,63 @@ def test_the_float_baseline_is_not_run_for_nothing() -> None:
     assert {r.model for r in plan.results if not r.listed} == {"good"}
     assert all(r.baseline is None or plan.results[r.baseline].model == r.model for r in plan.results)
     assert all("bare" not in step.title for step in plan.steps.values())
+
+
+def many_ways(number: int) -> World:
+    extra = {
+        f"convert_{i}": stage_of(f"convert-{i}", Kind.CONVERT, source=Format.ONNX, target=Format.TFLITE, cost=40 + i)
+        for i in range(number)
+    }
+    return with_specs(**extra)
+
+
+def test_no_more_branches_are_kept_than_are_worth_trying_and_the_others_are_told() -> None:
+    (result,) = planned(runtimes=("lite",), recipes=("float32",), world=many_ways(4)).results
+
+    assert [branch.route[0] for branch in result.branches] == [
+        "onnx-to-tflite",
+        "onnx-to-tflite-slowly",
+        "convert-0",
+        "convert-1",
+    ]
+    assert result.refused_routes == ("2 more routes lead there and are not tried after these 4: convert-2; convert-3",)
+
+
+def test_formats_narrow_what_runtimes_take() -> None:
+    plan = planned(formats=("tflite",), recipes=("float32",))
+
+    assert {(r.target_runtime, r.branches[0].format) for r in plan.results} == {("lite", Format.TFLITE)}
+
+
+def test_a_format_that_nothing_here_takes_is_refused_with_what_is_taken() -> None:
+    assert refused(formats=("tflight", "tflite")) == [
+        "There is no artifact format 'tflight': did you mean tflite?",
+    ]
+    assert refused(runtimes=("ort",), formats=("tflite",)) == ["No runtime of plain-box takes tflite: ort takes onnx."]
+
+
+def test_a_cell_without_any_route_is_left_out_where_its_runtime_was_not_named() -> None:
+    world = with_specs(quantize_onnx=None)
+
+    plan = planned(world=world)
+    named = planned(world=world, runtimes=("lite", "ort"))
+
+    assert {(r.target_runtime, r.recipe) for r in plan.results} == {
+        ("lite", "float32"),
+        ("lite", "int8-static"),
+        ("ort", "float32"),
+    }
+    ((runtime, recipe, reason),) = [(one.target_runtime, one.recipe, one.reason) for one in plan.left_out]
+    assert (runtime, recipe) == ("ort", "int8-static")
+    assert reason == "No route leads from onnx to ort with recipe int8-static for net."
+    assert named.left_out == ()
+    assert [(r.target_runtime, r.recipe) for r in named.results if r.failure] == [("ort", "int8-static")]
+
+
+def test_what_was_named_or_is_all_there_is_is_never_left_out() -> None:
+    (message,) = refused(runtimes=None, recipes=("float16",), formats=("onnx",))
+
+    assert message == "No route leads from onnx to ort with recipe float16 for net."
 
 
 def test_every_step_belongs_to_a_branch_and_every_need_is_a_step() -> None:

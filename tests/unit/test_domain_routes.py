@@ -7,8 +7,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.catalog import catalogue
 from farm.domain.facts import Format
-from farm.domain.routes import LONGEST, find_routes
+from farm.domain.recipe import RECIPES
+from farm.domain.routes import LONGEST, MOST_BRANCHES, Route, choose, find_routes
 from farm.domain.stage import Kind, StageSpec
 from tests.domain_world import SPECS, stage_of
 
@@ -72,6 +74,57 @@ def test_a_route_knows_what_it_shares_with_the_float_result() -> None:
     assert route.float_names == ("onnx-to-tflite",)
 
 
+def test_the_format_a_runtime_likes_best_comes_first_and_is_not_left_for_another() -> None:
+    saved = stage_of("compile-ort", Kind.COMPILE, source=Format.ONNX, target=Format.ORT, cost=1)
+    specs = {**SPECS, "saved": saved}.values()
+
+    def found(source: Format, *accepts: Format, recipe: str = "float32") -> list[tuple[str, ...]]:
+        return [route.names for route in find_routes(source, accepts, recipe, specs)]
+
+    assert found(Format.ONNX, Format.ONNX, Format.ORT) == [()]
+    assert found(Format.ONNX, Format.ORT, Format.ONNX) == [("compile-ort",), ()]
+    assert found(Format.ONNX, Format.ORT) == [("compile-ort",)]
+    assert found(Format.ONNX, Format.ORT, recipe="int8-static") == [("quantize-onnx", "compile-ort")]
+    assert found(Format.ORT, Format.ONNX, Format.ORT) == [()]
+
+
+def test_the_longest_useful_chain_is_found() -> None:
+    chain = [Format.HUGGING_FACE, Format.TORCH_EXPORTED_PROGRAM, Format.ONNX, Format.TFLITE, Format.EDGETPU_TFLITE]
+    load = stage_of("load", Kind.EXPORT, source=chain[0], target=chain[1])
+    compiler = stage_of("compile-edgetpu", Kind.COMPILE, source=chain[3], target=chain[4])
+
+    first, *_ = routes(chain[0], chain[4], "int8-static", {**SPECS, "load": load, "compile": compiler})
+
+    assert first == ("load", "export-onnx", "onnx-to-tflite", "quantize-tflite", "compile-edgetpu")
+    assert len(first) <= LONGEST
+
+
+def chain_of(*names: str) -> Route:
+    return Route(tuple(stage_of(name, Kind.CONVERT) for name in names))
+
+
+def test_the_best_routes_are_tried_and_one_that_avoids_what_they_share() -> None:
+    alike = [chain_of("export", f"convert-{number}") for number in range(6)]
+    other = chain_of("script", "convert-0")
+
+    assert choose(alike[:3]) == alike[:3]
+    assert choose(alike) == alike[:MOST_BRANCHES]
+    assert choose([*alike, other]) == [*alike[: MOST_BRANCHES - 1], other]
+    assert choose([other, *alike]) == [other, *alike[: MOST_BRANCHES - 1]]
+
+
+def test_the_real_graph_is_small_and_without_detours() -> None:
+    known = catalogue()
+    for runtime, accepts in known.accepts.items():
+        for source in Format:
+            for recipe in RECIPES:
+                found = find_routes(source, accepts, recipe, known.specs.values())
+                assert len(found) <= 40, (source, runtime, recipe)
+                for route in found:
+                    plain = [source, *(s.target for s in route.stages if s.recipe is None)]
+                    assert len(set(plain)) == len(plain), f"{route.names} comes back"
+
+
 edges = st.lists(
     st.tuples(
         st.sampled_from(NODES), st.sampled_from(NODES), st.sampled_from((None, "int8-static")), st.integers(0, 50)
@@ -91,7 +144,7 @@ def test_routes_of_any_graph_are_chains_that_apply_the_recipe_once(
 
     found = find_routes(source, (accepts,), recipe, specs)
 
-    assert [route.cost for route in found] == sorted(route.cost for route in found)
+    assert [route.rank for route in found] == sorted(route.rank for route in found)
     assert len({route.names for route in found}) == len(found)
     for route in found:
         stages = route.stages

@@ -121,6 +121,15 @@ def test_a_disagreement_of_hosts_is_told_under_every_table() -> None:
     assert page.count("under 20 dB") == 1
 
 
+def test_what_was_left_out_is_told_under_the_results() -> None:
+    left = {"model": "digits", "target": "x86-64-v3", "target_runtime": "executorch", "recipe": "float32"}
+    reason = "No route leads from onnx to executorch with recipe float32 for digits."
+    report = samples.report(samples.result(), left_out=[left | {"reason": reason}])
+
+    assert f"left out digits/x86-64-v3/executorch/float32: {reason}" in " ".join(printed(report).split())
+    assert reason in render_html(report)
+
+
 def test_where_numerics_first_fall_is_told_under_the_table() -> None:
     numerics = {
         **samples.disagreeing_result()["numerics"],
