@@ -14,6 +14,7 @@ from farm.wire.jobs import ENDED, Event, JobView, LogView, ResultFiles
 
 if TYPE_CHECKING:
     from farm.client.download import Fetched, OnFile
+    from farm.report.explain import Story
     from farm.report.model import Report, Result
 
 OnEvent = Callable[[Event], None]
@@ -118,6 +119,12 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.state}>"
+
+    def explain(self) -> list[Story]:
+        """Tell the story of every failed or poor result: what happened, what it means, what to do and by whom."""
+        from farm.report.explain import explain
+
+        return explain(self.report())
 
     def _repr_html_(self) -> str:
         from farm.report.page import render_fragment
