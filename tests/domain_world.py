@@ -26,6 +26,7 @@ class ToyOptions(Options):
     samples: int = 8
     threads: int = 1
     metric: str = "top1"
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 def run_nothing(given: StageInput) -> StageOutput:

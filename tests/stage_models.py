@@ -308,8 +308,22 @@ def openvino_models(folder: Path) -> None:
     (folder / "several_openvino" / "other.xml").write_text(graph)
 
 
+def hugging_face_models(folder: Path) -> None:
+    from tests.hugging_face_models import hugging_face_model
+
+    hugging_face_model(folder / "good_vit", "vit")
+
+
 def main(folder: Path) -> None:
-    for make in (torch_models, onnx_models, keras_models, saved_models, tflite_models, openvino_models):
+    for make in (
+        torch_models,
+        onnx_models,
+        keras_models,
+        saved_models,
+        tflite_models,
+        hugging_face_models,
+        openvino_models,
+    ):
         make(folder)
 
 

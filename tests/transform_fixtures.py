@@ -14,6 +14,7 @@ from farm.domain.facts import Format
 from tests.stage_fixtures import PREPARED, ROOT, Answer, Call, models, run_calls, spec
 
 IMAGE = [spec("image", "float32", 1, 3, 8, 8)]
+PIXELS = [spec("pixel_values", "float32", 1, 3, 8, 8)]
 IMAGE_LAST = [spec("image", "float32", 1, 8, 8, 3)]
 SCORES = [spec("scores", "float32", "batch", 5)]
 SEEN_BY_KERAS = [spec("scores", "float32", "?", 5), spec("box", "float32", "?", 2)]
@@ -46,6 +47,7 @@ def sources() -> dict[Format, Source]:
     lite_out = [spec(f"StatefulPartitionedCall_1:{at}", "float32", "?", size) for at, size in ((0, 5), (1, 2))]
     return {
         Format.TORCH_EXPORTED_PROGRAM: Source(folder / "good.pt2", IMAGE, program),
+        Format.HUGGING_FACE: Source(folder / "good_vit", PIXELS, [spec("logits", "float32", "batch", 5)]),
         Format.TORCH_STATE_DICT: Source(folder / "good_state", IMAGE, state),
         Format.TORCHSCRIPT: Source(folder / "good.pt", IMAGE, script),
         Format.ONNX: Source(folder / "good.onnx", IMAGE, SCORES),

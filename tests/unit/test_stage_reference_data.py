@@ -45,6 +45,25 @@ def test_all_that_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
     assert "no array 'mask'" in caught.value.message
 
 
+def test_a_declared_range_is_respected_and_used_whole() -> None:
+    specs = (TensorSpec("ids", "int64", (1, 400)), TensorSpec("mask", "int64", (1, 400)), IMAGE)
+    ranges = {"ids": (3.0, 9.0), "image": (-4.0, -2.0)}
+
+    samples = list(generated_samples(specs, 2, seed=7, span=(0.0, 1.0), ranges=ranges))
+
+    for sample in samples:
+        assert set(np.unique(sample["ids"])) == set(range(3, 10))
+        assert sample["ids"].dtype == np.int64
+        assert set(np.unique(sample["mask"])) == {0, 1}
+        assert -4.0 <= sample["image"].min() <= sample["image"].max() < -2.0
+    assert not np.array_equal(samples[0]["ids"], samples[1]["ids"])
+
+
+def test_a_range_without_values_is_the_submitters_to_mend() -> None:
+    with pytest.raises(BadData, match="holds no value of uint8"):
+        list(generated_samples((TensorSpec("x", "uint8", (1,)),), 1, seed=0, span=(0, 1), ranges={"x": (300, 400)}))
+
+
 def test_generated_samples_are_seeded_and_in_range() -> None:
     specs = (IMAGE, TensorSpec("ids", "int64", (1, 4)), TensorSpec("pixels", "uint8", (1, 50)))
     first, again = (list(generated_samples(specs, 3, seed=7, span=(-1.0, 1.0))) for _ in range(2))

@@ -7,6 +7,7 @@ Limits: inputs are tensors, given by position; what the file does not say of the
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -166,7 +167,10 @@ def _ranges(builder: Builder) -> dict[str, tuple[float, float]]:
     """
     told = builder.names.get("RANGES", {})
     fits = isinstance(told, Mapping) and all(
-        isinstance(span, (tuple, list)) and len(span) == 2 and all(isinstance(end, (int, float)) for end in span)
+        isinstance(span, (tuple, list))
+        and len(span) == 2
+        and all(isinstance(end, (int, float)) and math.isfinite(end) for end in span)
+        and span[0] <= span[1]
         for span in told.values()
     )
     if not fits:

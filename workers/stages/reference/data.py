@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadData, FarmError
@@ -12,6 +14,7 @@ from workers.stages.npz import NpzReader
 from workers.stages.samples import seeded_probe
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -59,13 +62,41 @@ def _finite(spec: TensorSpec, value: NDArray[Any], index: int) -> NDArray[Any]:
 
 
 def generated_samples(
-    specs: tuple[TensorSpec, ...], count: int, *, seed: int, span: tuple[float, float]
+    specs: tuple[TensorSpec, ...],
+    count: int,
+    *,
+    seed: int,
+    span: tuple[float, float],
+    ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield seeded samples: floats uniform in `span`, 8-bit integers over their range, wider ones 0 or 1."""
+    """Yield seeded samples: floats uniform in `span`, 8-bit integers over their range, wider ones 0 or 1.
+
+    An input that `ranges` names is uniform between those ends, both included where it is an integer.
+    """
+    import numpy as np
+
     low, high = span
     for index in range(count):
         drawn = seeded_probe(specs, seed=seed + index, positive=True)
+        rng = np.random.default_rng((seed, index))
         yield {
-            name: (low + (high - low) * array).astype(array.dtype) if array.dtype.kind == "f" else array
+            name: _between(rng, array, ranges[name])
+            if name in ranges
+            else (low + (high - low) * array).astype(array.dtype)
+            if array.dtype.kind == "f"
+            else array
             for name, array in drawn.items()
         }
+
+
+def _between(rng: np.random.Generator, like: NDArray[Any], ends: tuple[float, float]) -> NDArray[Any]:
+    import numpy as np
+
+    low, high = ends
+    if like.dtype.kind not in "iu":
+        return np.asarray(rng.uniform(low, high, like.shape)).astype(like.dtype)
+    limits = np.iinfo(like.dtype)
+    least, most = max(math.ceil(low), limits.min), min(math.floor(high), limits.max)
+    if least > most:
+        raise BadData(f"The declared range {low:g} … {high:g} holds no value of {like.dtype}.")
+    return rng.integers(least, most, like.shape, dtype=like.dtype, endpoint=True)

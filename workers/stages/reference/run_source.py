@@ -35,12 +35,13 @@ class ReferenceOptions(Options):
     """How many samples to run, and how to make them when the user gave none.
 
     `samples` is the most that is taken of the user's data; without data at most 8 are generated, floats uniform in
-    `sample_range`.
+    `sample_range`, and inputs named in `ranges` between those ends (both included).
     """
 
     samples: int = GENERATED
     seed: int = 0
     sample_range: tuple[float, float] = (0.0, 1.0)
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Da
     specs = options.input_specs
     if "samples" not in given.files:
         count = min(options.samples, GENERATED)
-        return _Data(generated_samples(specs, count, seed=options.seed, span=options.sample_range), count, None)
+        made = generated_samples(
+            specs, count, seed=options.seed, span=options.sample_range, ranges=options.ranges or {}
+        )
+        return _Data(made, count, None)
     reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
     check_data(reader, specs)
     rows = chosen_rows(reader.headers[specs[0].name].rows, options.samples)

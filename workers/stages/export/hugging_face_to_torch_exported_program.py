@@ -1,0 +1,36 @@
+"""Export a Hugging Face folder to an exported program that takes and returns plain tensors.
+
+Tool: torch.export.export over transformers' own class; torch 2.13.0, transformers 5.23.0.
+Document: https://huggingface.co/docs/transformers/main/en/model_doc/auto, https://docs.pytorch.org/docs/stable/export.html
+Limits: every axis is fixed; float32; no cache of keys and values, so a decoder sees its whole sequence at each call.
+"""
+
+from __future__ import annotations
+
+from farm.domain.facts import Format
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.runtimes.hugging_face import load_folder
+from workers.stages.export.hugging_face_lines import build_lines
+from workers.stages.export.modules import PROGRAM_PRELOAD, export_program
+
+
+@stage(
+    name="hugging-face-to-torch-exported-program",
+    version="1",
+    kind=Kind.EXPORT,
+    environment="builder",
+    source=Format.HUGGING_FACE,
+    target=Format.TORCH_EXPORTED_PROGRAM,
+    tools=("transformers", "torch", "safetensors"),
+    preload=(*PROGRAM_PRELOAD, "transformers", "safetensors.torch"),
+)
+def run(given: StageInput) -> StageOutput:
+    """Write model.pt2.
+
+    Raises:
+        BadRequest: weights that do not fit the class that config.json names.
+        ConversionFailed: torch.export does not take the model.
+        NumericsBroken: the program does not compute the model's function.
+    """
+    session, kind, _ = load_folder(given.files["model"])
+    return export_program(given, session, Format.HUGGING_FACE, lines=build_lines(kind))
