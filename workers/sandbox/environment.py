@@ -14,8 +14,9 @@ TOOLCHAINS = {
     "CUDA_VISIBLE_DEVICES": "",
     "TQDM_DISABLE": "1",
     "CI": "true",
+    "HF_HUB_OFFLINE": "1",
 }
-"""No telemetry, no pickles beyond weights, no search for graphics cards, no progress bars in logs.
+"""No telemetry, no downloads, no pickles beyond weights, no search for graphics cards, no progress bars in logs.
 
 `CI` is the one switch by which OpenVINO and NNCF send nothing and leave no file of their own under HOME."""
 
