@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import decode
 from farm.domain.errors import ArtifactBroken
-from farm.domain.measurement import ProcessRun, stability, summarize
+from farm.domain.measurement import Ended, ProcessRun, instability, refuse_nonsense, summarize
+from farm.domain.statistics.quantiles import thinned
+from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.schema import Profile
 from workers.host.affinity import quiet_cores
 from workers.host.conditions import Watch, envelope
@@ -18,7 +21,6 @@ from workers.host.probe import probe
 from workers.results import Made
 from workers.runtimes.reference_model import reference_model
 
-PROCESSES = 3
 REFERENCE_OPTIONS = {"min_runs": 30, "min_s": 0.2, "max_s": 5.0, "input_specs": [], "output_specs": []}
 """The reference only has to show whether the host drifts meanwhile; its inputs are its own."""
 
@@ -32,6 +34,7 @@ class Bench:
 
     host: str
     profile: Profile
+    rule: StabilityRule = field(default_factory=StabilityRule)
 
     def measure(self, run: RunOnce, *, runtime: str, threads: int, stop: threading.Event) -> Made:
         """Measure one artifact; memory is taken in a process of its own, after the timed ones.
@@ -41,26 +44,52 @@ class Bench:
             ArtifactBroken: it reported nothing that can be read.
         """
         cores = quiet_cores(self.profile.measurement, threads)
-        reference = {"model": reference_model(runtime)}
-        runs: list[ProcessRun] = []
-        references: list[ProcessRun] = []
-        batch = 0
-        made: list[Made] = []
         with Watch(cores) as watch:
-            for _ in range(PROCESSES):
-                made += [run(reference, REFERENCE_OPTIONS, cores), run(None, {"batch": batch}, cores)]
-                references.append(_times(made[-2]))
-                runs.append(_times(made[-1]))
-                batch = runs[0].batch
-        window = watch.window(sum(one.cpu_s or 0.0 for one in made))
+            taken = self._alternate(run, {"model": reference_model(runtime)}, cores)
+        window = watch.window(sum(one.cpu_s or 0.0 for one in taken.made))
         peak = _times(run(None, {"mode": "memory"}, cores)).peak_memory_bytes
         policy = self.profile.measurement
-        unstable = stability(runs, references, spread_max=policy.spread_max, drift_max=policy.drift_max)
+        unstable = instability(taken.runs, taken.references, spread_max=policy.spread_max, drift_max=policy.drift_max)
         facts = {
-            "execution_summary": summarize(runs, references, [peak] if peak else []),
+            "execution_summary": summarize(taken.runs, taken.references, [peak] if peak else [], ended=taken.ended),
             "conditions": envelope(window, facts=probe(), host=self.host, profile=self.profile, reasons=unstable),
         }
-        return Made(facts=facts, tool_versions=made[-1].tool_versions, reproduce=made[-1].reproduce)
+        last = taken.made[-1]
+        return Made(facts=facts, tool_versions=last.tool_versions, reproduce=last.reproduce)
+
+    def _alternate(self, run: RunOnce, reference: Mapping[str, Path], cores: tuple[int, ...]) -> _Taken:
+        """Run the reference model and the artifact in turn, until the stability rule has enough of them."""
+        taken = _Taken([], [], [])
+        started = time.monotonic()
+        while True:
+            batch = taken.runs[0].batch if taken.runs else 0
+            taken.add(run(reference, REFERENCE_OPTIONS, cores), run(None, {"batch": batch}, cores))
+            elapsed_s = time.monotonic() - started
+            ending = self.rule.ending([thinned(one.times_us) for one in taken.runs], elapsed_s)
+            if ending is not None:
+                taken.ended = Ended(self.rule, ending, elapsed_s)
+                return taken
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What the processes of one measurement told, in the order they ran."""
+
+    runs: list[ProcessRun]
+    references: list[ProcessRun]
+    made: list[Made]
+    ended: Ended | None = None
+
+    def add(self, reference: Made, candidate: Made) -> None:
+        """Take one round.
+
+        Raises:
+            BadMeasurement: a process took no times, or such that no clock gives.
+        """
+        self.made += [reference, candidate]
+        self.references.append(_times(reference))
+        self.runs.append(_times(candidate))
+        refuse_nonsense(self.runs, self.references)
 
 
 def _times(made: Made) -> ProcessRun:

@@ -1,29 +1,24 @@
 """Measured times: what a process reports, what is computed from it, and when it can't be believed.
 
-Times are microseconds, memory is bytes. Every statistic is computed from the samples that are stored, so anyone can
-compute it again. The unit of repetition is the process: samples of one process share its memory layout and its clocks,
-so intervals and comparisons rest on the spread between processes, not on the number of calls.
+Times are microseconds, memory is bytes. Every statistic is computed from samples that are stored beside it, so anyone
+can compute it again. The arithmetic is in farm/domain/statistics.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from farm.domain.errors import BadMeasurement
+from farm.domain.statistics.intervals import median_interval, percentile_intervals
+from farm.domain.statistics.noise import noise_floor
+from farm.domain.statistics.quantiles import PERCENTILES, is_told, percentiles, spread, thinned
+from farm.domain.statistics.stability import Ending, StabilityRule, interval_ratio
 
-MAX_STORED_SAMPLES = 1000
-"""Samples kept of one process; of more, every n-th in time order, which keeps drift and modes visible."""
 MIN_PROCESSES = 3
-SAMPLES_BEYOND = 3
-"""A percentile is given when at least so many samples lie above it."""
-RESAMPLES = 2000
-_NORMAL_QUANTILE = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +32,7 @@ class ProcessRun:
         first_inference_us: the first call, which warm-up and the samples leave out.
         peak_memory_bytes: highest resident memory; best taken in a process that measures nothing else.
         batch: calls timed together for one sample (very fast models); each sample is their mean.
+        cpu_times_us: processor time of the same samples, all threads together; empty where it was not taken.
     """
 
     times_us: tuple[float, ...]
@@ -46,66 +42,123 @@ class ProcessRun:
     peak_memory_bytes: int | None
     threads: int
     batch: int = 1
+    cpu_times_us: tuple[float, ...] = ()
 
     @property
     def median_us(self) -> float:
         return statistics.median(self.times_us)
 
 
-class Change(StrEnum):
-    """How a candidate's time relates to an earlier one."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a measurement took no further process."""
 
-    REGRESSED = "regressed"
-    IMPROVED = "improved"
-    INCONCLUSIVE = "inconclusive"
+    rule: StabilityRule
+    ending: Ending
+    elapsed_s: float
 
 
 def summarize(
-    runs: Sequence[ProcessRun], references: Sequence[ProcessRun] = (), memory: Sequence[int] = ()
+    runs: Sequence[ProcessRun],
+    references: Sequence[ProcessRun] = (),
+    memory: Sequence[int] = (),
+    *,
+    ended: Ended | None = None,
 ) -> dict[str, Any]:
     """Compute the report's execution_summary.
 
-    p50, p90, p99 are percentiles over the stored samples of all processes, interpolated linearly; the estimated
+    p50, p90, p99, p999 are percentiles over the stored samples of all processes, interpolated linearly; the estimated
     inference time is p50 under the field's name. (Processes take equally many samples, so each weighs the same; whether
-    they agree is `stability`'s question.) ci95 is p50's, see `median_interval`. p99 is None with fewer than 300
-    samples, or when a sample is a mean of several calls.
+    they agree is `instability`'s question.) `intervals` holds the 95 % interval of each, ci95 that of p50.
+    A tail is None where fewer than three samples lie beyond it (p99: 300 samples, p999: 3000), or when a sample is a
+    mean of several calls.
 
     Args:
         runs: one per process.
         references: the pinned reference model's runs, alternated with these.
         memory: peak resident bytes of the separate memory pass; without it, what the timed processes reported.
+        ended: by which rule the number of processes came about.
 
     Raises:
         BadMeasurement: no runs, or values that no clock gives; all of them named.
     """
-    _refuse_nonsense(runs, references, memory)
+    refuse_nonsense(runs, references, memory)
     kept = [thinned(run.times_us) for run in runs]
     pooled = sorted(time for times in kept for time in times)
-    peaks = list(memory) or [run.peak_memory_bytes for run in runs if run.peak_memory_bytes is not None]
-    warm = [run.warm_load_us for run in runs if run.warm_load_us is not None]
-    p50 = percentile(pooled, 50)
+    batch = runs[0].batch
+    told = percentiles(pooled, batch)
+    bounded = {name: PERCENTILES[name] for name in PERCENTILES if is_told(name, len(pooled), batch)}
+    intervals = percentile_intervals(kept, bounded)
     return {
         "scenario": "single_stream",
         "threads": runs[0].threads,
-        "estimated_inference_time": p50,
-        "p50": p50,
-        "p90": percentile(pooled, 90),
-        "p99": _tail(pooled, 99) if runs[0].batch == 1 else None,
-        "ci95": list(median_interval(kept)),
-        "first_load_time": statistics.median(run.first_load_us for run in runs),
-        "warm_load_time": statistics.median(warm) if warm else None,
-        "first_inference_us": statistics.median(run.first_inference_us for run in runs),
-        **({"inference_memory_peak_range": [min(peaks), max(peaks)]} if peaks else {}),
+        "estimated_inference_time": told["p50"],
+        **told,
+        "ci95": list(intervals["p50"]),
+        "intervals": {name: list(intervals[name]) if name in intervals else None for name in PERCENTILES},
         "all_inference_times": [list(times) for times in kept],
+        **_cpu_times("all_inference_cpu_times_us", runs),
         "samples_taken": [len(run.times_us) for run in runs],
-        "calls_per_sample": runs[0].batch,
-        "process_spread_ratio": spread([run.median_us for run in runs]),
-        "reference_median_us": statistics.median(run.median_us for run in references) if references else None,
-        "reference_spread_ratio": spread([run.median_us for run in references]) if references else None,
+        "calls_per_sample": batch,
+        "process_spread_ratio": spread([statistics.median(times) for times in kept]),
+        **_loads(runs),
+        **_memory(runs, memory),
+        **_references(references),
+        **(_ended(ended, intervals["p50"]) if ended else {}),
     }
 
 
-def stability(
+def _cpu_times(name: str, runs: Sequence[ProcessRun]) -> dict[str, Any]:
+    """Tell the processor time of each stored sample, when every process took it."""
+    if not runs or any(len(run.cpu_times_us) != len(run.times_us) for run in runs):
+        return {}
+    return {name: [list(thinned(run.cpu_times_us)) for run in runs]}
+
+
+def _loads(runs: Sequence[ProcessRun]) -> dict[str, Any]:
+    warm = [run.warm_load_us for run in runs if run.warm_load_us is not None]
+    return {
+        "first_load_time": statistics.median(run.first_load_us for run in runs),
+        "warm_load_time": statistics.median(warm) if warm else None,
+        "first_inference_us": statistics.median(run.first_inference_us for run in runs),
+        "first_load_times_us": [run.first_load_us for run in runs],
+        "warm_load_times_us": warm,
+        "first_inference_times_us": [run.first_inference_us for run in runs],
+    }
+
+
+def _memory(runs: Sequence[ProcessRun], memory: Sequence[int]) -> dict[str, Any]:
+    peaks = list(memory) or [run.peak_memory_bytes for run in runs if run.peak_memory_bytes is not None]
+    return {"inference_memory_peak_range": [min(peaks), max(peaks)]} if peaks else {}
+
+
+def _references(references: Sequence[ProcessRun]) -> dict[str, Any]:
+    """Tell of the reference model: its samples in the order of the processes they were alternated with."""
+    kept = [thinned(run.times_us) for run in references]
+    medians = [statistics.median(times) for times in kept]
+    return {
+        "all_reference_times_us": [list(times) for times in kept],
+        **_cpu_times("all_reference_cpu_times_us", references),
+        "reference_median_us": statistics.median(medians) if medians else None,
+        "reference_spread_ratio": spread(medians) if medians else None,
+        "noise_floor_ratio": noise_floor(medians),
+    }
+
+
+def _ended(ended: Ended, interval: tuple[float, float]) -> dict[str, Any]:
+    return {
+        "stability": {
+            "ended_by": ended.ending.value,
+            "interval_ratio": interval_ratio(interval),
+            "wanted_interval_ratio": ended.rule.interval_ratio,
+            "processes_max": ended.rule.processes_max,
+            "budget_s": ended.rule.budget_s,
+            "elapsed_s": ended.elapsed_s,
+        }
+    }
+
+
+def instability(
     runs: Sequence[ProcessRun],
     references: Sequence[ProcessRun] = (),
     *,
@@ -114,15 +167,23 @@ def stability(
 ) -> list[str]:
     """Tell whether independent processes agree: the reasons of `conditions` that hold, none when all is well.
 
-    `unstable`: the processes' medians differ by more than `spread_max` of their median, or they are fewer than three.
-    `reference-drift`: the reference model, the same work each time, differs by more than `drift_max`, so the host did.
+    `unstable`: fewer than three processes; or their medians differ by more than `spread_max` of their median, and
+    their number does not make up for it: the median's interval is wider than that as well.
+    `reference-drift`: the reference model, the same work each time, differs by more than `drift_max`, so the host did;
+    again neither by its spread nor by its interval may it be called steady.
     """
     reasons = []
-    if len(runs) < MIN_PROCESSES or spread([run.median_us for run in runs]) > spread_max:
+    if len(runs) < MIN_PROCESSES or not _agree(runs, spread_max):
         reasons.append("unstable")
-    if references and spread([run.median_us for run in references]) > drift_max:
+    if references and not _agree(references, drift_max):
         reasons.append("reference-drift")
     return reasons
+
+
+def _agree(runs: Sequence[ProcessRun], limit: float) -> bool:
+    if spread([run.median_us for run in runs]) <= limit:
+        return True
+    return len(runs) >= MIN_PROCESSES and interval_ratio(median_interval([thinned(r.times_us) for r in runs])) <= limit
 
 
 def versus_float(candidate: Mapping[str, Any] | None, baseline: Mapping[str, Any] | None) -> float | None:
@@ -132,88 +193,14 @@ def versus_float(candidate: Mapping[str, Any] | None, baseline: Mapping[str, Any
     return float(baseline["estimated_inference_time"]) / float(candidate["estimated_inference_time"])
 
 
-def compare(before: Sequence[ProcessRun], after: Sequence[ProcessRun], floor: float) -> Change:
-    """Decide whether `after` is slower or faster than `before`, or neither can be said.
-
-    Welch's t-test (two-sided, 5 %) on the logarithms of the processes' medians; a change must also exceed the floor.
-
-    Args:
-        before: two or more processes of the earlier candidate.
-        after: two or more processes of the later one.
-        floor: the host's noise floor, as a ratio (0.03 is 3 %), from A/A runs of the reference model.
+def refuse_nonsense(
+    runs: Sequence[ProcessRun], references: Sequence[ProcessRun] = (), memory: Sequence[int] = ()
+) -> None:
+    """See that every reported value is one that a clock or a kernel gives.
 
     Raises:
-        BadMeasurement: a side has fewer than two processes, or nonsense in it.
+        BadMeasurement: some are not; all of them named.
     """
-    for side in (before, after):
-        _refuse_nonsense(side, (), ())
-        if len(side) < 2:
-            raise BadMeasurement("A comparison needs two independent processes on each side; one side has 1.")
-    logs = [[math.log(run.median_us) for run in side] for side in (before, after)]
-    change = statistics.fmean(logs[1]) - statistics.fmean(logs[0])
-    variances = [statistics.variance(values) / len(values) for values in logs]
-    margin = _student_t(_welch_freedom(variances, [len(values) for values in logs])) * math.sqrt(sum(variances))
-    if abs(change) <= max(margin, math.log1p(floor)):
-        return Change.INCONCLUSIVE
-    return Change.REGRESSED if change > 0 else Change.IMPROVED
-
-
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Interpolate linearly between the neighbouring samples, as NumPy's default does. `ordered` ascends."""
-    position = (len(ordered) - 1) * percent / 100
-    low = math.floor(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
-
-
-def spread(medians: Sequence[float]) -> float:
-    """Give (highest − lowest) / median."""
-    return (max(medians) - min(medians)) / statistics.median(medians)
-
-
-def thinned(times: Sequence[float]) -> tuple[float, ...]:
-    """Keep every n-th sample, so that at most MAX_STORED_SAMPLES remain."""
-    return tuple(times[:: math.ceil(len(times) / MAX_STORED_SAMPLES)])
-
-
-def median_interval(per_process: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """Bound the pooled median with 95 % confidence: resample processes, then samples, then widen for few processes.
-
-    The median of a bootstrap sample of n values is their k-th order statistic at a rank drawn from Beta(k, n − k + 1),
-    so no resample is written out. A bootstrap over k processes is too narrow by sqrt(k / (k − 1)) and knows nothing of
-    Student's t, so its bounds are moved away from the median by both, on a logarithmic scale: 2.7 times for three.
-
-    Source: David & Nagaraja, Order Statistics, section 2.1; Hesterberg, What Teachers Should Know About the Bootstrap,
-    section 4.1 (the narrowness bias).
-    """
-    generator = random.Random(seed)  # noqa: S311 (statistics, not secrets)
-    pools: dict[tuple[int, ...], list[float]] = {}
-    medians = []
-    for _ in range(RESAMPLES):
-        chosen = tuple(sorted(generator.choices(range(len(per_process)), k=len(per_process))))
-        if chosen not in pools:
-            pools[chosen] = sorted(time for index in chosen for time in per_process[index])
-        pool = pools[chosen]
-        rank = (len(pool) + 1) / 2
-        medians.append(pool[min(int(generator.betavariate(rank, rank) * len(pool)), len(pool) - 1)])
-    medians.sort()
-    middle = percentile(sorted(time for times in per_process for time in times), 50)
-    low, high = min(percentile(medians, 2.5), middle), max(percentile(medians, 97.5), middle)
-    widening = _small_number_widening(len(per_process))
-    return middle * (low / middle) ** widening, middle * (high / middle) ** widening
-
-
-def _small_number_widening(processes: int) -> float:
-    if processes < 2:
-        return 1.0
-    return math.sqrt(processes / (processes - 1)) * _student_t(processes - 1) / _NORMAL_QUANTILE
-
-
-def _tail(ordered: Sequence[float], percent: float) -> float | None:
-    return percentile(ordered, percent) if len(ordered) * (100 - percent) >= SAMPLES_BEYOND * 100 else None
-
-
-def _refuse_nonsense(runs: Sequence[ProcessRun], references: Sequence[ProcessRun], memory: Sequence[int]) -> None:
     problems = [] if runs else ["no process reported a run"]
     for label, group in (("process", runs), ("reference process", references)):
         for index, run in enumerate(group, start=1):
@@ -231,6 +218,8 @@ def _problems_of(run: ProcessRun) -> list[str]:
     problems = [] if run.times_us else ["no samples"]
     if bad := [time for time in run.times_us if not _is_positive(time)]:
         problems.append(f"{len(bad)} of {len(run.times_us)} times are not positive numbers, first {bad[0]!r}")
+    if any(not math.isfinite(time) or time < 0 for time in run.cpu_times_us):
+        problems.append("processor times are not all finite and positive")
     for name in ("first_load_us", "warm_load_us", "first_inference_us", "peak_memory_bytes", "threads", "batch"):
         value = getattr(run, name)
         optional = name in ("warm_load_us", "peak_memory_bytes") and value is None
@@ -241,23 +230,3 @@ def _problems_of(run: ProcessRun) -> list[str]:
 
 def _is_positive(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-
-
-def _welch_freedom(variances: Sequence[float], counts: Sequence[int]) -> float:
-    total = sum(variances)
-    if not total:
-        return float(min(counts) - 1)
-    return total**2 / sum(v**2 / (n - 1) for v, n in zip(variances, counts, strict=True))
-
-
-def _student_t(freedom: float) -> float:
-    """Give the two-sided 5 % quantile. Source: Abramowitz & Stegun 26.7.5 (expansion), exact for 1 and 2."""
-    if freedom < 2:
-        return 12.706
-    if freedom < 3:
-        return 4.303
-    z = _NORMAL_QUANTILE
-    g1 = (z**3 + z) / 4
-    g2 = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    g3 = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3

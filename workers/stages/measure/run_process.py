@@ -75,6 +75,7 @@ def _measure_latency(runtime: Runtime, given: StageInput, options: MeasureOption
     _, warm_load_us = _timed_load(runtime, path, options.threads)
     return ProcessRun(
         times_us=timed.times_us,
+        cpu_times_us=timed.cpu_times_us,
         first_load_us=first_load_us,
         warm_load_us=warm_load_us,
         first_inference_us=timed.first_us,
@@ -121,7 +122,7 @@ def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"measure-{runtime.name}",
-        version="1",
+        version="2",
         kind=Kind.MEASURE,
         environment=runtime.environment,
         check=always,

@@ -30,28 +30,49 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Microseconds per call: the first call, and each sample's mean over `batch` calls."""
+    """Microseconds per call: the first call, and each sample's mean over `batch` calls.
+
+    `cpu_times_us` is the processor time of the same samples, all threads of the process together: it leaves out the
+    time in which other work had the cores.
+    """
 
     first_us: float
     times_us: tuple[float, ...]
+    cpu_times_us: tuple[float, ...]
     batch: int
 
 
-def time_calls(
-    call: Callable[[], object], effort: Effort, *, clock_ns: Callable[[], int] = time.perf_counter_ns
-) -> Timed:
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """What calls are timed by, in nanoseconds: the wall's clock, and the processor time of this process."""
+
+    wall_ns: Callable[[], int] = time.perf_counter_ns
+    cpu_ns: Callable[[], int] = time.process_time_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Microseconds per call; the wall's are never zero."""
+
+    wall_us: float
+    cpu_us: float
+
+
+def time_calls(call: Callable[[], object], effort: Effort, *, clocks: Clocks | None = None) -> Timed:
     """Measure `call` with the garbage collector off.
 
     Very short calls are batched: where the fastest warm-up call lasts under 50 µs, a sample is the mean of the
     smallest power of two of calls that reaches it, so that runs of one model agree on the batch.
     """
+    clocks = clocks or Clocks()
     collecting = gc.isenabled()
     gc.disable()
     try:
-        first_us = _sample(call, 1, clock_ns)
-        warm = [_sample(call, 1, clock_ns) for _ in range(max(1, effort.warmup_runs))]
+        first_us = take_sample(call, 1, clocks).wall_us
+        warm = [take_sample(call, 1, clocks).wall_us for _ in range(max(1, effort.warmup_runs))]
         batch = effort.batch or batch_for(min(warm))
-        return Timed(first_us, _samples(call, effort, batch, clock_ns), batch)
+        samples = _samples(call, effort, batch, clocks)
+        return Timed(first_us, tuple(s.wall_us for s in samples), tuple(s.cpu_us for s in samples), batch)
     finally:
         if collecting:
             gc.enable()
@@ -64,20 +85,23 @@ def batch_for(call_us: float) -> int:
     return min(MAX_BATCH, 1 << math.ceil(math.log2(SAMPLE_MIN_US / max(call_us, 0.01))))
 
 
-def _samples(call: Callable[[], object], effort: Effort, batch: int, clock_ns: Callable[[], int]) -> tuple[float, ...]:
-    times: list[float] = []
-    started = clock_ns()
-    while len(times) < MAX_SAMPLES:
-        times.append(_sample(call, batch, clock_ns))
-        elapsed_s = (clock_ns() - started) / 1e9
-        if elapsed_s >= effort.max_s or (elapsed_s >= effort.min_s and len(times) >= effort.min_runs):
-            break
-    return tuple(times)
-
-
-def _sample(call: Callable[[], object], batch: int, clock_ns: Callable[[], int]) -> float:
-    """Return microseconds per call, never zero."""
-    started = clock_ns()
+def take_sample(call: Callable[[], object], batch: int, clocks: Clocks) -> Sample:
+    """Time so many calls together."""
+    cpu_ns = clocks.cpu_ns()
+    started_ns = clocks.wall_ns()
     for _ in range(batch):
         call()
-    return max(clock_ns() - started, 1) / 1000 / batch
+    wall_ns = clocks.wall_ns() - started_ns
+    cpu_ns = clocks.cpu_ns() - cpu_ns
+    return Sample(max(wall_ns, 1) / 1000 / batch, cpu_ns / 1000 / batch)
+
+
+def _samples(call: Callable[[], object], effort: Effort, batch: int, clocks: Clocks) -> list[Sample]:
+    samples: list[Sample] = []
+    started_ns = clocks.wall_ns()
+    while len(samples) < MAX_SAMPLES:
+        samples.append(take_sample(call, batch, clocks))
+        elapsed_s = (clocks.wall_ns() - started_ns) / 1e9
+        if elapsed_s >= effort.max_s or (elapsed_s >= effort.min_s and len(samples) >= effort.min_runs):
+            break
+    return samples
