@@ -53,12 +53,12 @@ def proven(
     target: Format,
     reproduce: str,
     facts: Mapping[str, Any] | None = None,
-    inputs_as: str | None = None,
+    inputs_as: str | Mapping[str, str] | None = None,
 ) -> StageOutput:
     """Return `path` as the float artifact made from files["model"].
 
     `source` is the format of files["model"], `target` that of `path`; `inputs_as` is the stem of the names that the
-    tool gave to inputs in order ("args" for args_0, args_1 …).
+    tool gave to inputs in order ("args" for args_0, args_1 …), or each name by the model's.
 
     Raises:
         ArtifactBroken: the file does not load, or returns values that are not finite.
@@ -67,9 +67,10 @@ def proven(
     """
     artifact = open_artifact(target, path)
     contract = given_contract(given)
-    names = {binding.artifact.name: f"{inputs_as}_{index}" for index, binding in enumerate(contract.inputs)}
+    names = {b.artifact.name: f"{inputs_as}_{index}" for index, b in enumerate(contract.inputs)}
+    known_as = names if isinstance(inputs_as, str) else inputs_as
     session = runtime_of(source).load(given.files["model"])
-    proof = prove_float(contract, session, artifact, names if inputs_as else None)
+    proof = prove_float(contract, session, artifact, known_as)
     return StageOutput(
         files={"model": path},
         facts={"sqnr_db": round(proof.sqnr_db, 2), **(facts or {})},

@@ -15,6 +15,7 @@ FILES = {
     Format.ONNX: "reference.onnx",
     Format.TFLITE: "reference.tflite",
     Format.EXECUTORCH: "reference.pte",
+    Format.TF_SAVEDMODEL: "reference_savedmodel",
     Format.OPENVINO_IR: "reference_openvino",
 }
 

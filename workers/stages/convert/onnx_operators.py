@@ -11,8 +11,10 @@ STRINGS = frozenset({"StringNormalizer", "StringConcat", "StringSplit", "RegexFu
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
-def refused_operators(facts: ModelFacts, tool: str, more: frozenset[str] = frozenset()) -> Verdict:
-    """Refuse a model whose operators `tool` has no TFLite form for, all of them named.
+def refused_operators(
+    facts: ModelFacts, tool: str, more: frozenset[str] = frozenset(), *, form: str = "TFLite"
+) -> Verdict:
+    """Refuse a model whose operators `tool` has no form of the target for, all of them named.
 
     Only a source that is ONNX itself can be judged ahead: the facts of another one name another library's operators.
     """
@@ -21,7 +23,7 @@ def refused_operators(facts: ModelFacts, tool: str, more: frozenset[str] = froze
     bad = sorted(set(facts.operators) & (CONTROL_FLOW | SEQUENCES | STRINGS | more))
     if bad:
         return Verdict.no(
-            f"{tool} has no TFLite form for {', '.join(bad)}. Export the model without them "
+            f"{tool} has no {form} form for {', '.join(bad)}. Export the model without them "
             "(fold or unroll control flow, leave post-processing out), or choose onnxruntime."
         )
     foreign = sorted(name for name in facts.operators if _domain(name) not in STANDARD_DOMAINS)

@@ -80,11 +80,19 @@ def run(given: StageInput) -> StageOutput:
 
 def convert(source: Path, inputs: tuple[TensorSpec, ...], path: Path) -> None:
     """Write `path` from the ONNX file `source`, whose axes are fixed as `inputs` say."""
+    convert_module(torch_module(source, inputs), inputs, path)
+
+
+def torch_module(source: Path, inputs: tuple[TensorSpec, ...]) -> torch.fx.GraphModule:
+    """Return an ONNX file as a torch module of fixed axes.
+
+    Raises:
+        ConversionFailed: an operator that onnx2torch does not know.
+    """
     model = load_inlined(source)
     fix_axes(model, inputs)
     with tool_call("onnx2torch"):
-        module = _traced(_to_torch(_folded(model)), inputs)
-    convert_module(module, inputs, path)
+        return _traced(_to_torch(_folded(model)), inputs)
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from typing import Any
 
 from farm.domain.facts import Format, TensorSpec
 from workers.runtimes.keras import load_model
-from workers.runtimes.tf_savedmodel import choose_signature, model_folder
+from workers.runtimes.tensorflow import choose_signature, model_folder
 from workers.stages.tool_calls import python_specs
 
 
@@ -38,7 +38,7 @@ def load_function(kind: Format, path: Path, inputs: tuple[TensorSpec, ...], outp
     if kind is Format.TF_SAVEDMODEL:
         owner, call = _saved_model(path, inputs, outputs)
     else:
-        owner, call = _keras(path)
+        owner, call = keras_function(load_model(path))
     signature = [
         tf.TensorSpec(spec.static_shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)
     ]
@@ -60,10 +60,10 @@ def _saved_model(path: Path, inputs: tuple[TensorSpec, ...], outputs: list[str])
     return owner, call
 
 
-def _keras(path: Path) -> tuple[Any, Callable[..., Any]]:
+def keras_function(model: Any) -> tuple[Any, Callable[..., Any]]:
+    """Return the model, and a function of its flat inputs to its flat outputs in inference mode."""
     import keras
 
-    model = load_model(path)
     structure = getattr(model, "_inputs_struct", None)
 
     def call(*tensors: Any) -> list[Any]:

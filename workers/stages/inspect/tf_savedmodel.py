@@ -16,7 +16,7 @@ from farm.domain.errors import CorruptModel, CustomOperator, MissingFile, Unsafe
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import tree_size_bytes
-from workers.runtimes.tf_savedmodel import GRAPH_FILE, SavedModelSession, model_folder
+from workers.runtimes.tensorflow import GRAPH_FILE, SavedModelSession, model_folder
 from workers.stages.inspect.reading import DAMAGE
 from workers.stages.wording import plain
 

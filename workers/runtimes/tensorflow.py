@@ -1,8 +1,10 @@
-"""Run TensorFlow SavedModels on a builder, as the source's float reference.
+"""Run TensorFlow SavedModels with TensorFlow itself, on hosts and on builders.
 
 Tested with tensorflow-cpu 2.21.0. Source: TensorFlow, saved_model.proto and `tf.compat.v1.saved_model.load`.
 The session loader is used: it needs only graph and signature, while `tf.saved_model.load` also revives objects, which
 fails on SavedModels that Keras 2 wrote with an optimizer. The signature `serving_default` is taken, or the only one.
+Limits: `threads` bounds what one operator uses; a graph that holds StableHLO (XlaCallModule) is compiled at its first
+call, which therefore takes long.
 """
 
 from __future__ import annotations
@@ -115,12 +117,12 @@ def refusals() -> tuple[type[Exception], ...]:
 
 
 RUNTIME = Runtime(
-    name="tf-savedmodel",
+    name="tensorflow",
     accepts=(Format.TF_SAVEDMODEL,),
     environment="builder",
     tools=("tensorflow-cpu",),
     preload=("tensorflow",),
-    deployable=False,
+    deployable=True,
     load=SavedModelSession,
     refusals=refusals,
 )
