@@ -23,9 +23,12 @@ def published_prefix(job_id: str, body: Mapping[str, Any]) -> str:
 
 
 def published_files(body: Mapping[str, Any]) -> list[FileRef]:
-    """List the model files of a result by the names they are published under."""
-    artifact = body.get("artifact") or {}
-    return [FileRef(f["name"], f["sha256"], f["size_bytes"]) for f in artifact.get("files", [])]
+    """List the files of a result by the names they are published under: the model's, and a failure's reproduction."""
+    artifact, reproduction = body.get("artifact") or {}, body.get("reproduction") or {}
+    files = [FileRef(f["name"], f["sha256"], f["size_bytes"]) for f in artifact.get("files", [])]
+    if reproduction.get("file"):
+        files.append(FileRef(reproduction["file"], reproduction["sha256"], reproduction["size_bytes"]))
+    return files
 
 
 def documents(told: Mapping[str, Any], body: Mapping[str, Any]) -> dict[str, bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,6 +47,8 @@ def facts_of(step: PlannedStep, *, sqnr_db: float | None = 120.0, **measurement:
         return {"numerics": numerics(sqnr_db), "artifact": contract}
     if step.kind == "evaluate":
         return {"accuracy": {"metric": "top1", "value": 0.97, "float_value": 0.97, "samples": 32}}
+    if step.kind == "minimize":
+        return {"nodes": 2, "original_nodes": 100, "signature": "conversion-failed: Loop", "attempts": 14}
     return measured(**measurement) if step.kind == "measure" else {}
 
 
@@ -79,7 +81,7 @@ class Run:
             self._apply(decision)
 
     def succeed(self, step: PlannedStep, **found: Any) -> None:
-        outputs = {name: file(f"{step.key[:8]}-{name}") for name in ("model", "samples")}
+        outputs = {name: file(f"{step.key[:8]}-{name}") for name in ("model", "samples", "repro")}
         self._end(step, phase=StepPhase.SUCCEEDED, facts=facts_of(step, **found), outputs=outputs)
 
     def fail(self, step: PlannedStep, failure: Failure | None, phase: StepPhase = StepPhase.FAILED) -> None:
@@ -101,7 +103,10 @@ class Run:
         self.settle()
 
     def _enlist(self, index: int, branch: int) -> None:
-        for key in self.plan.results[index].branches[branch].steps:
+        self._add(self.plan.results[index].branches[branch].steps)
+
+    def _add(self, keys: Iterable[str]) -> None:
+        for key in keys:
             stage = self.plan.steps[key].stage
             self.states.setdefault(key, StepState(f"step-{key[:8]}", key, stage, StepPhase.WAITING))
 
@@ -117,6 +122,8 @@ class Run:
             self.falls.append((index, failure))
             self.progress[index] = replace(self.progress[index], branch=branch)
             self._enlist(index, branch)
+        assert not set(decision.reproduce) & set(self.states), "a reproduction is added once"
+        self._add(decision.reproduce)
         for key in decision.dispatch:
             assert self.states[key].phase is StepPhase.WAITING
             assert all(self.states[need].phase is StepPhase.SUCCEEDED for need in self.plan.steps[key].needs)

@@ -103,6 +103,19 @@ def with_specs(**changed: StageSpec | None) -> World:
     return replace(WORLD, catalogue=replace(CATALOGUE, specs={name: spec for name, spec in specs.items() if spec}))
 
 
+@dataclass(frozen=True, slots=True)
+class ToyFailing(Options):
+    stage: str = ""
+    options: Mapping[str, Any] | None = None
+    profile: Mapping[str, Any] | None = None
+
+
+def minimizing() -> World:
+    """Return the world with a stage that shrinks ONNX models."""
+    minimizer = stage_of("minimize-onnx", Kind.MINIMIZE, source=Format.ONNX)
+    return with_specs(minimize_onnx=replace(minimizer, options=ToyFailing))
+
+
 def file(name: str, content: str | None = None) -> Artifact:
     return Artifact((FileRef(name, digest(content or name), 1000),))
 

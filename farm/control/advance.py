@@ -71,6 +71,8 @@ def _apply(
         rows[position].branch = branch
         keys = plan.results[position].branches[branch].steps
         steps.enlist(session, job, [plan.steps[k] for k in keys], max_measurement_age_s=max_measurement_age_s)
+    shrinking = [plan.steps[key] for key in decision.reproduce]
+    steps.enlist(session, job, shrinking, max_measurement_age_s=max_measurement_age_s)
     steps.dispatch(session, [states[key].step for key in decision.dispatch])
     for position in decision.conclude:
         row = rows[position]

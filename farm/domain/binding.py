@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from farm.domain.catalogue import Target
-from farm.domain.codec import encode
+from farm.domain.codec import digest, encode
 from farm.domain.errors import EnvironmentMissing
 from farm.domain.plan import Input, PlannedStep, step_key
 from farm.domain.stage import ON_TARGET, Kind, StageSpec
@@ -64,6 +65,30 @@ def bind(
         memory_bytes=spec.memory_bytes,
         target=target.name if target and spec.kind in ON_TARGET else None,
         reuse_key=shared if measured else None,
+    )
+
+
+def reproduction_step(spec: StageSpec, failing: PlannedStep, *, model: str) -> PlannedStep:
+    """Bind the stage that shrinks the model of a step should that step fail: it runs where that step runs.
+
+    Args:
+        spec: a stage of kind `minimize`.
+        failing: the step that may fail; its key is part of the new one.
+        model: the model's name, for the title.
+    """
+    options = encode(spec.options(stage=failing.stage, options=failing.options, profile=failing.profile))
+    identity = {"stage": spec.name, "version": spec.version, "options": options, "failing": failing.key}
+    return replace(
+        failing,
+        key=digest(identity),
+        stage=spec.name,
+        version=spec.version,
+        kind=spec.kind.value,
+        options=options,
+        title=f"{spec.name} · {model}, where {failing.stage} failed",
+        max_runtime_seconds=spec.timeout_s,
+        memory_bytes=max(spec.memory_bytes, failing.memory_bytes),
+        after=(),
     )
 
 

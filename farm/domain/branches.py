@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from farm.domain.artifact import Artifact
-from farm.domain.binding import bind
+from farm.domain.binding import bind, reproduction_step
 from farm.domain.catalogue import Target
 from farm.domain.errors import EnvironmentMissing
 from farm.domain.facts import Format, TensorSpec
@@ -37,6 +37,12 @@ class Steps:
             EnvironmentMissing: no live host can run it.
         """
         planned = bind(spec, inputs, options, world=self.world, target=target, title=title, wanted=self.wanted)
+        self.by_key.setdefault(planned.key, planned)
+        return planned.key
+
+    def add_reproduction(self, spec: StageSpec, failing: str, *, model: str) -> str:
+        """Add the step that shrinks the model of another step's failure; return its key."""
+        planned = reproduction_step(spec, self.by_key[failing], model=model)
         self.by_key.setdefault(planned.key, planned)
         return planned.key
 
@@ -132,6 +138,7 @@ class Row:
             format=route.stages[-1].target if route.stages else self._source_format,
             compared_on=self._compared_on,
             checks=checks,
+            reproductions=self._reproductions(route, transforms),
         )
 
     @property
@@ -157,6 +164,15 @@ class Row:
             recipe = spec.recipe or recipe
             checks.append(self._check(Check(spec.name, spec.target, recipe), artifact, reference))
         return tuple(checks)
+
+    def _reproductions(self, route: Route, transforms: Sequence[str]) -> dict[str, str]:
+        """Plan what shrinks the model of every stage that reads a format for which there is such a stage."""
+        found = {}
+        for spec, key in zip(route.stages, transforms, strict=True):
+            minimizer = self.steps.world.catalogue.of_kind(Kind.MINIMIZE, source=spec.source)
+            if minimizer is not None:
+                found[key] = self.steps.add_reproduction(minimizer, key, model=self.model.name)
+        return found
 
     def _check(self, check: Check, artifact: Input, reference: Input) -> Check:
         """Plan a comparison under a runtime that opens the format, the target's own before others."""

@@ -11,9 +11,20 @@ from farm.domain.bisection import Figure, bisect
 from farm.domain.errors import Failure, FarmBug
 from farm.domain.measurement import versus_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
-from farm.domain.progress import ENDED, Progress, States, StepPhase, StepState, branch_failure
+from farm.domain.progress import (
+    ENDED,
+    Progress,
+    States,
+    StepPhase,
+    StepState,
+    branch_failure,
+    reproduction_of,
+)
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.verdict import Verdict, judge
+
+REPRO, REPRO_FILE = "repro", "repro.zip"
+"""The output of a step that shrinks a failure, and the name it is published under."""
 
 
 def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> dict[str, Any]:
@@ -21,6 +32,7 @@ def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: State
     result = plan.results[index]
     told = open_result(plan, progress, index, states)
     told["steps"] = [step | {"state": _final(step["state"])} for step in told["steps"]]
+    told |= _reproduction(plan, result, progress[index].branch, states)
     if result.failure is not None:
         return told | _failed(result.failure)
     failure = branch_failure(plan, progress, index, progress[index].branch, states)
@@ -34,7 +46,8 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
     """Tell what is known of a result that has not ended: its name, its state and its steps."""
     result = plan.results[index]
     branches = result.branches[: progress[index].branch + 1] if result.branches else ()
-    keys = dict.fromkeys(key for branch in branches for key in branch.steps)
+    shrinking = reproduction_of(result, progress[index].branch, states) if result.branches else None
+    keys = dict.fromkeys((*(key for branch in branches for key in branch.steps), shrinking))
     steps = [states[key] for key in (result.inspect, *keys) if key and key in states]
     moving = any(s.phase in (StepPhase.RUNNING, StepPhase.SUCCEEDED) for s in steps if s.key != result.inspect)
     return {
@@ -49,6 +62,24 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "steps": [_step(state) for state in steps],
         "tool_versions": _tool_versions(steps),
     }
+
+
+def _reproduction(plan: Plan, result: PlannedResult, last: int, states: States) -> dict[str, Any]:
+    """Tell of the small reproduction of a failure: its file, or why there is none. Empty when none was tried."""
+    key = reproduction_of(result, last, states) if result.branches else None
+    if key is None or key not in states:
+        return {}
+    state, options = states[key], plan.steps[key].options
+    told: dict[str, Any] = {"file": None, "stage": options.get("stage"), **_shrunk(state.facts)}
+    if state.phase is StepPhase.SUCCEEDED and REPRO in state.outputs:
+        (file,) = state.outputs[REPRO].files
+        return {"reproduction": told | {"file": REPRO_FILE, "sha256": file.sha256, "size_bytes": file.size_bytes}}
+    why = state.failure.message if state.failure else "The search for it was cut short."
+    return {"reproduction": told | {"reason": state.facts.get("reason") or why}}
+
+
+def _shrunk(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: facts.get(name) for name in ("nodes", "original_nodes", "signature", "attempts")}
 
 
 def artifact_of(result: PlannedResult, branch: Branch, states: States) -> Artifact:

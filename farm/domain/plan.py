@@ -93,7 +93,8 @@ class Branch:
 
     `artifact` is where the result's file comes from: the last transform, or the source itself. `compared_on` says which
     samples its numerics are of: "evaluation", "calibration" (which flatters what was calibrated on them) or "seeded".
-    `checks` follow the route, stage by stage.
+    `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
+    should it fail; those steps are none of the branch's own.
     """
 
     route: tuple[str, ...]
@@ -106,6 +107,7 @@ class Branch:
     format: Format | None = None
     compared_on: str = "seeded"
     checks: tuple[Check, ...] = ()
+    reproductions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,8 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
         refused += [Reason(failure, model.name) for failure in errors]
     if all(result.failure is not None for result in builder.results):
         return refused
-    used = {key for result in builder.results for branch in result.branches for key in branch.steps}
+    branches = [branch for result in builder.results for branch in result.branches]
+    used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}
     steps = {key: step for key, step in builder.steps.by_key.items() if key in used}
     return Plan(steps, tuple(builder.results), tuple(builder.left_out))
 

@@ -69,9 +69,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write: branches to start, steps to dispatch or to skip, results to conclude."""
+    """What to write: branches to start, steps to add beside them, to dispatch or to skip, results to conclude."""
 
     start: tuple[tuple[int, int], ...] = ()
+    reproduce: tuple[str, ...] = ()
     dispatch: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     conclude: tuple[int, ...] = ()
@@ -82,29 +83,55 @@ States = Mapping[str, StepState]
 
 def decide(plan: Plan, progress: Sequence[Progress], states: States) -> Decision:
     """Decide what is to be done now; applying it and deciding again until nothing is left is idempotent."""
-    start: list[tuple[int, int]] = []
-    conclude: list[int] = []
-    dispatch: dict[str, None] = {}
-    skip: dict[str, None] = {}
+    due = _Due()
     for index, (result, at) in enumerate(zip(plan.results, progress, strict=True)):
-        if at.concluded:
-            continue
-        if result.failure is not None:
-            conclude.append(index)
-            continue
-        branch = result.branches[at.branch]
-        failure = branch_failure(plan, progress, index, at.branch, states)
-        if failure is not None:
-            skip |= dict.fromkeys(k for k in branch.steps if _is_doomed(plan, k, states))
-            if may_fall_back(failure) and at.branch + 1 < len(result.branches):
-                start.append((index, at.branch + 1))
-            elif _baseline_concluded(result, progress) and not _is_told_of(result, at.branch, states):
-                conclude.append(index)
-            continue
-        dispatch |= dict.fromkeys(k for k in branch.steps if _is_ready(plan, k, states))
-        if _is_done(branch, states) and _baseline_concluded(result, progress):
-            conclude.append(index)
-    return Decision(tuple(start), tuple(dispatch), tuple(skip), tuple(conclude))
+        if not at.concluded and (result.failure is not None or _move(plan, progress, index, states, due)):
+            due.conclude.append(index)
+    return Decision(tuple(due.start), tuple(due.reproduce), tuple(due.dispatch), tuple(due.skip), tuple(due.conclude))
+
+
+@dataclass(slots=True)
+class _Due:
+    """A decision while it is made; dicts keep each key once, in order."""
+
+    start: list[tuple[int, int]] = field(default_factory=list)
+    reproduce: dict[str, None] = field(default_factory=dict)
+    dispatch: dict[str, None] = field(default_factory=dict)
+    skip: dict[str, None] = field(default_factory=dict)
+    conclude: list[int] = field(default_factory=list)
+
+
+def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, due: _Due) -> bool:
+    """Note what one result needs now, and tell whether it can be concluded."""
+    result, at = plan.results[index], progress[index].branch
+    branch = result.branches[at]
+    shrinking = reproduction_of(result, at, states)
+    beside = () if shrinking is None else (shrinking,)
+    due.reproduce |= dict.fromkeys(key for key in beside if key not in states)
+    failure = branch_failure(plan, progress, index, at, states)
+    going_on = (*branch.steps, *beside) if failure is None else beside
+    due.dispatch |= dict.fromkeys(key for key in going_on if _is_ready(plan, key, states))
+    if failure is not None:
+        due.skip |= dict.fromkeys(key for key in (*branch.steps, *beside) if _is_doomed(plan, key, states))
+        if may_fall_back(failure) and at + 1 < len(result.branches):
+            due.start.append((index, at + 1))
+            return False
+    is_over = _is_done(branch, states) if failure is None else not _is_told_of(result, at, states)
+    reproduced = all(key in states and states[key].phase in ENDED for key in beside)
+    return is_over and reproduced and _baseline_concluded(result, progress)
+
+
+def reproduction_of(result: PlannedResult, last: int, states: States) -> str | None:
+    """Find the step that shrinks the model of a result's first failed transform; None when none is to be shrunk.
+
+    Only a tool's failure is worth it, once for each result, and not of a baseline that nobody asked for.
+    """
+    for branch in result.branches[: last + 1] if result.listed else ():
+        for key in branch.steps:
+            failure = states[key].failure if key in states and states[key].phase is StepPhase.FAILED else None
+            if key in branch.reproductions and failure is not None and failure.who_must_act is Actor.TOOLCHAIN:
+                return branch.reproductions[key]
+    return None
 
 
 def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch: int, states: States) -> Failure | None:

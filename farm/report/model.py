@@ -218,6 +218,17 @@ class StepReport(Part):
     reproduce: str | None = None
 
 
+class Reproduction(Part):
+    """A small model that makes `stage` fail as the submitted one did; `reason` says why there is no `file`."""
+
+    stage: str
+    file: str | None = None
+    nodes: int | None = None
+    original_nodes: int | None = None
+    signature: str | None = None
+    reason: str | None = _unknown()
+
+
 class Result(Part):
     """What one model x target x runtime x recipe came to."""
 
@@ -241,6 +252,7 @@ class Result(Part):
     conditions: Conditions | None = None
     tool_versions: list[ToolVersion] = Field(default_factory=list)
     verdicts: list[str] = Field(default_factory=list)
+    reproduction: Reproduction | None = _unknown()
 
     @property
     def folder(self) -> str:

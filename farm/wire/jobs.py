@@ -12,7 +12,7 @@ from farm.wire.transfers import Download
 
 JobState = Literal["inspecting", "planned", "running", "succeeded", "partial", "failed", "refused", "cancelled"]
 ENDED: tuple[JobState, ...] = ("succeeded", "partial", "failed", "refused", "cancelled")
-DOCUMENTS = ("manifest.json", "report.json", "report.html")
+DOCUMENTS = ("manifest.json", "report.json", "report.html", "repro.zip")
 """What is published beside each result's model files."""
 LONGEST_AGE_S = 10 * 365.25 * 86400
 
@@ -118,7 +118,10 @@ class TargetView(Message):
 
 
 class RouteView(Message):
-    """One stage as an edge of the format graph; `available` false comes with `why_not`."""
+    """One stage as an edge of the format graph; `available` false comes with `why_not` and a `way_out`.
+
+    `hosts` are the live build hosts that have its environment at this farm's version, hence `tools` at these versions.
+    """
 
     stage: str
     kind: str
@@ -128,6 +131,24 @@ class RouteView(Message):
     environment: str
     tools: dict[str, str]
     available: bool
+    why_not: str | None = None
+    way_out: str | None = None
+    hosts: list[str] = Field(default_factory=list)
+
+
+class ChainView(Message):
+    """One way from a format to another by a recipe; `place` is its rank.
+
+    `tried` are the ways a plan keeps (if every stage takes the model), `used` is the first of them.
+    """
+
+    recipe: str
+    place: int
+    stages: list[str]
+    format: str
+    available: bool
+    tried: bool
+    used: bool
     why_not: str | None = None
 
 

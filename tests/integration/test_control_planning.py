@@ -28,7 +28,9 @@ def test_equal_bytes_under_two_formats_have_an_inspection_each(farm: Farm) -> No
     failures = {"inspect-onnx": CorruptModel("It is no ONNX."), "inspect-tflite": UnsafeModel("It is no TFLite.")}
     with farm.ledger.transaction() as session:
         locks = catalog.catalogue().locks
-        attest(session, locks["builder"], onnxruntime=locks["onnxruntime"])
+        attest(
+            session, **{"lock": locks["builder"], **{name: lock for name, lock in locks.items() if name != "builder"}}
+        )
         job, _ = jobs.accept(session, PROJECT, request.model_dump(mode="json"), request_digest="same")
         world = catalog.world(hosts.live_hosts(session, grace_s=60))
         steps.enlist(session, job, [step for given in request.models for step in inspections(given, world)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jsonschema
 import pytest
@@ -26,9 +27,10 @@ from farm.domain.errors import (
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import Decision, StepPhase, decide, may_fall_back
+from farm.domain.wanted import World
 from farm.report.schema import schema
 from tests.domain_run import Run, has_ended
-from tests.domain_world import model, planned
+from tests.domain_world import minimizing, model, planned
 
 FAILURES = (
     *(ConversionFailed, ToolCrashed, ArtifactBroken, FarmBug, CorruptModel, CustomOperator, HostLost),
@@ -55,6 +57,7 @@ plans = st.sampled_from(
         planned(model("a"), model("b", Format.TORCH_EXPORTED_PROGRAM), recipes=("int8-static",)),
         planned(model(data=False), recipes=("float32", "int8-static")),
         planned(model("net", Format.TORCH_EXPORTED_PROGRAM), targets=("plain-box", "vnni-box")),
+        planned(model("net", Format.TORCH_EXPORTED_PROGRAM), world=minimizing()),
     )
 )
 
@@ -220,3 +223,79 @@ def test_a_result_without_a_branch_ends_at_once() -> None:
     assert run.concluded == failed
     run.finish()
     assert all(run.bodies[index]["failure_type"] == "incompatible" for index in failed)
+
+
+def shrinking_run(*, world: World | None = None, **wants: Any) -> Run:
+    return Run(planned(runtimes=("lite",), recipes=("float32",), world=world or minimizing(), **wants))
+
+
+def test_a_tools_failure_is_shrunk_while_the_next_route_is_tried() -> None:
+    run = shrinking_run()
+
+    run.fail(next(step for step in run.ready if step.stage == "onnx-to-tflite"), CONVERSION)
+
+    assert {step.stage for step in run.ready} >= {"minimize-onnx", "onnx-to-tflite-slowly"}
+    (shrinking,) = (step for step in run.ready if step.kind == "minimize")
+    (failed,) = (state for state in run.states.values() if state.phase is StepPhase.FAILED)
+    assert shrinking.inputs == run.plan.steps[failed.key].inputs
+    assert (shrinking.options["stage"], shrinking.environment) == ("onnx-to-tflite", "builder")
+    assert shrinking.options["options"] == run.plan.steps[failed.key].options
+    while others := [step for step in run.ready if step.kind != "minimize"]:
+        run.succeed(others[0])
+    assert run.concluded == [], "it waits for its reproduction"
+
+    run.succeed(shrinking)
+
+    body = run.body("lite", "float32")
+    assert body["verdict"] == "ok"
+    assert (body["reproduction"]["file"], body["reproduction"]["nodes"]) == ("repro.zip", 2)
+    assert body["reproduction"]["stage"] == "onnx-to-tflite"
+    assert body["steps"][-1]["stage"] == "minimize-onnx"
+
+
+def test_a_reproduction_that_fails_costs_the_result_nothing() -> None:
+    run = shrinking_run()
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "onnx-to-tflite":
+            run.fail(step, CONVERSION)
+        elif step.kind == "minimize":
+            run.fail(step, HostLost("The lease ran out.").failure)
+        else:
+            run.succeed(step)
+
+    body = run.finish(end).body("lite", "float32")
+
+    assert body["verdict"] == "ok"
+    assert (body["reproduction"]["file"], body["reproduction"]["reason"]) == (None, "The lease ran out.")
+
+
+@pytest.mark.parametrize("error", [CorruptModel("It is broken."), HostLost("It is gone."), FarmBug("We broke it.")])
+def test_only_a_tools_failure_is_shrunk(error: FarmError) -> None:
+    run = shrinking_run().finish(fail_stage("onnx-to-tflite", error))
+
+    assert "minimize" not in {step.kind for step in (run.plan.steps[key] for key in run.states)}
+    assert "reproduction" not in run.body("lite", "float32")
+
+
+def test_one_failure_of_a_result_is_shrunk_and_equal_ones_once() -> None:
+    """Given every converter fails, for two recipes: the first failure of each result is one and the same."""
+    run = Run(planned(runtimes=("lite",), world=minimizing()))
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage.startswith("onnx-to-tflite"):
+            run.fail(step, CONVERSION)
+        else:
+            run.succeed(step)
+
+    run.finish(end)
+
+    shrunk = [run.plan.steps[key] for key in run.states if run.plan.steps[key].kind == "minimize"]
+    assert [step.options["stage"] for step in shrunk] == ["onnx-to-tflite"]
+    assert {body["reproduction"]["file"] for body in run.bodies.values()} == {"repro.zip"}
+
+
+def test_without_a_minimizer_nothing_is_planned() -> None:
+    plan = planned(runtimes=("lite",))
+
+    assert all(branch.reproductions == {} for result in plan.results for branch in result.branches)
