@@ -8,13 +8,15 @@ of many turns can make endless (the stage's wall time ends it).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import ContractMismatch
 from farm.domain.facts import TensorSpec
 from workers.runtimes.openvino import named_ports, refusals
+from workers.stages.tool_calls import tool_call
 
 if TYPE_CHECKING:
     import openvino
@@ -28,6 +30,22 @@ FOLDER, FILE = "openvino", "model.xml"
 def converter_errors() -> tuple[type[Exception], ...]:
     """Name what the converter raises beside Python's own exceptions."""
     return tuple(kind for kind in refusals() if kind.__module__.startswith("openvino"))
+
+
+@contextmanager
+def openvino_call() -> Iterator[None]:
+    """Turn what the converter raises into a typed failure that begins with the operators it has no rule for."""
+    with tool_call("openvino", *converter_errors()):
+        try:
+            yield
+        except converter_errors() as exc:
+            raise type(exc)(summary_first(str(exc))) from exc
+
+
+def summary_first(text: str) -> str:
+    """Move the summary of a failed conversion before the details, which may be many."""
+    details, found, summary = text.partition("Summary:")
+    return f"{summary.strip()}\n{details}" if found else text
 
 
 def fix_axes(model: openvino.Model, inputs: Sequence[TensorSpec]) -> None:

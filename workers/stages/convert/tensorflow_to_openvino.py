@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, converter_errors, rename, save
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, openvino_call, rename, save
+from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def convert(given: StageInput, source: Format) -> StageOutput:
     """
     inputs, outputs = interface(given)
     function = load_function(source, given.files["model"], inputs, outputs)
-    with tool_call("openvino", *converter_errors()):
+    with openvino_call():
         path = save(to_openvino(function, [spec.name for spec in inputs], outputs), given.work)
     return proven(
         given,

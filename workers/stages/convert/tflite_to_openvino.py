@@ -10,8 +10,8 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, converter_errors, fix_axes, rename, save
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, openvino_call, rename, save
+from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
 
 
@@ -36,7 +36,7 @@ def run(given: StageInput) -> StageOutput:
     import openvino
 
     inputs, outputs = interface(given)
-    with tool_call("openvino", *converter_errors()):
+    with openvino_call():
         model = openvino.convert_model(entry_file(given.files["model"], SUFFIXES))
         fix_axes(model, inputs)
         rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})

@@ -9,8 +9,8 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.export.programs import load_fixed_program, load_lines
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, converter_errors, fix_axes, name_by_place, save
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, name_by_place, openvino_call, save
+from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
 
 
@@ -37,7 +37,7 @@ def run(given: StageInput) -> StageOutput:
 
     inputs, outputs = interface(given)
     program = load_fixed_program(given.files["model"], given.options.input_specs)
-    with tool_call("openvino", *converter_errors()):
+    with openvino_call():
         model = openvino.convert_model(program)
         name_by_place(model, [spec.name for spec in inputs], outputs)
         fix_axes(model, inputs)

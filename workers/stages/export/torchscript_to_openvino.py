@@ -12,9 +12,9 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
 from workers.stages.export.torchscript_to_onnx import refuse_training
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, converter_errors, fix_axes, name_by_place, save
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, name_by_place, openvino_call, save
 from workers.stages.samples import seeded_probe
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
 
 
@@ -44,7 +44,7 @@ def run(given: StageInput) -> StageOutput:
     module = load_module(given.files["model"])
     refuse_training(module)
     arguments = tuple(torch.from_numpy(array) for array in seeded_probe(inputs).values())
-    with tool_call("openvino", *converter_errors()):
+    with openvino_call():
         model = openvino.convert_model(module, example_input=arguments)
         name_by_place(model, [spec.name for spec in inputs], outputs)
         fix_axes(model, inputs)
