@@ -7,7 +7,7 @@ MYPY_SOURCES := farm workers hardware_profiles $(wildcard benchmarks demo)
 export ORT_DISABLE_TELEMETRY := 1
 export TORCH_FORCE_WEIGHTS_ONLY_LOAD := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup main environments test test-unit test-slow lint format demo demo-stop bench bench-quality locks clean
+.PHONY: help setup main environments test test-unit test-slow lint format demo demo-stop bench bench-quality arm-root locks clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench: setup ## measure the farm against its limits; writes build/bench.json
 
 bench-quality: setup ## measure the quality of results; writes build/bench-quality.json
 	@$(BIN)/python -m benchmarks quality
+
+arm-root: main ## make the aarch64 root that an emulated worker runs in (as root; build/roots/aarch64)
+	@$(BIN)/python -m workers.environments root build/roots/aarch64
 
 locks: main ## make every lock anew from workers/environments/*.in
 	@$(BIN)/python -m workers.environments lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import sys
@@ -127,6 +128,8 @@ def _warm(runner: Runner, said: Attestation) -> None:
 
 
 def _consume(config: Settings, said: Attestation, runner: Runner) -> None:
+    """Take messages; the HTTP client's own log is left out, for it shows presigned URLs."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     app = make_app(config.redis_url.get_secret_value())
     register(app, runner)
     app.Worker(

@@ -69,6 +69,7 @@ RUNTIME = Runtime(
     name="litert",
     accepts=(Format.TFLITE,),
     environment="litert",
+    builds_in="litert",
     tools=("ai-edge-litert",),
     preload=("numpy", "ai_edge_litert.interpreter"),
     deployable=True,
