@@ -65,6 +65,7 @@ def bind(
         memory_bytes=spec.memory_bytes,
         target=target.name if target and spec.kind in ON_TARGET else None,
         reuse_key=shared if measured else None,
+        tools={tool: pins[tool] for tool in spec.tools if tool in pins},
     )
 
 

@@ -21,6 +21,7 @@ from farm.domain.progress import (
     reproduction_of,
 )
 from farm.domain.recipe import BASELINE, RECIPES
+from farm.domain.step_entry import step_entry
 from farm.domain.verdict import Verdict, judge
 
 REPRO, REPRO_FILE = "repro", "repro.zip"
@@ -59,7 +60,7 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "verdict": None,
         "routes": [list(branch.route) for branch in branches],
         "refused_routes": list(result.refused_routes),
-        "steps": [_step(state) for state in steps],
+        "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
     }
 
@@ -220,26 +221,6 @@ def _final(phase: str) -> str:
     if phase == StepPhase.RUNNING:
         return StepPhase.CANCELLED.value
     return phase if phase in ENDED else StepPhase.SKIPPED.value
-
-
-def _step(state: StepState) -> dict[str, Any]:
-    failure: Mapping[str, Any] = {}
-    if state.failure is not None:
-        failure = {"failure_type": state.failure.code, "message": state.failure.message}
-    return {
-        "step": state.step,
-        "stage": state.stage,
-        "state": state.phase.value,
-        "key": state.key,
-        "reused": state.reused,
-        "attempts": state.attempts,
-        "isolation": state.isolation,
-        "queue_time_s": state.queue_time_s,
-        "run_time_s": state.run_time_s,
-        "host": state.host,
-        "reproduce": state.reproduce,
-        **failure,
-    }
 
 
 def _tool_versions(steps: Sequence[StepState]) -> list[dict[str, str]]:

@@ -45,7 +45,8 @@ class PlannedStep:
 
     `key` identifies it. `reuse_key` is the key without the job: what an old measurement is found by.
     `environment_digest` is that of the lock a host must attest to claim it. `after` are steps whose success it waits
-    for without reading them: nothing is scored or measured before it was compared.
+    for without reading them: nothing is scored or measured before it was compared. `tools` are the pins of the packages
+    that its stage declares.
     """
 
     key: str
@@ -64,6 +65,7 @@ class PlannedStep:
     target: str | None = None
     reuse_key: str | None = None
     after: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:

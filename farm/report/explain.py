@@ -141,7 +141,7 @@ def _poor(report: Report, result: Result) -> Story:
 def _failed_step(result: Result) -> StepReport | None:
     """Find the step whose failure the result shows, else the first that failed."""
     failed = [step for step in result.steps if step.state == "failed"]
-    same = [step for step in failed if result.message and _extra(step, "message", None) == result.message]
+    same = [step for step in failed if result.message and step.message == result.message]
     return next(iter(same or failed), None)
 
 
@@ -161,7 +161,7 @@ def _tried(result: Result) -> Iterator[str]:
     routes = [route for route in _extra(result, "routes", []) if isinstance(route, list)]
     for number, route in enumerate(routes, 1):
         bad = next((s for s in result.steps if s.state == "failed" and s.stage in route), None)
-        why = f"failed at {bad.stage}: {_short(str(_extra(bad, 'message', 'see its log')))}" if bad else "ended later."
+        why = f"failed at {bad.stage}: {_short(bad.message or 'see its log')}" if bad else "ended later."
         if len(routes) > 1:
             yield f"Route {number}, {' → '.join(map(str, route)) or 'the model as it is'}: {why}"
     for refused in _extra(result, "refused_routes", []):
@@ -283,7 +283,7 @@ def _size(result: Result) -> str:
     return text.size(result.artifact.size_bytes) if result.artifact else text.UNKNOWN
 
 
-def _extra(part: Result | StepReport, name: str, default: Any) -> Any:
+def _extra(part: Result, name: str, default: Any) -> Any:
     """Read a field that the farm adds to the schema's; `default` when it is not there, or of another kind."""
     value = (part.model_extra or {}).get(name, default)
     return value if default is None or isinstance(value, type(default)) else default

@@ -202,8 +202,15 @@ class ToolVersion(Part):
     version: str
 
 
+class StepLog(Part):
+    """By which step and attempt `farm logs` lists a step's log."""
+
+    step: str
+    attempt: int
+
+
 class StepReport(Part):
-    """One step: queue time and run time are two clocks."""
+    """One step: queue time and run time are two clocks; `where` tells a build host's comparison from the target's."""
 
     step: str
     stage: str
@@ -216,6 +223,15 @@ class StepReport(Part):
     run_time_s: float | None = None
     host: str | None = None
     reproduce: str | None = None
+    tools: list[ToolVersion] = Field(default_factory=list)
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    log: StepLog | None = None
+    where: Literal["build", "target"] | None = _unknown()
+    failure_type: str | None = _unknown()
+    who_must_act: Actor | None = _unknown()
+    message: str | None = _unknown()
+    remedy: str | None = _unknown()
+    evidence: dict[str, Any] = Field(default_factory=dict)
 
 
 class Reproduction(Part):

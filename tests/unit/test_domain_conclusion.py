@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.conclusion import conclude, open_result
-from farm.domain.errors import FarmBug
+from farm.domain.errors import ConversionFailed, FarmBug
+from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import StepPhase, StepState
 from farm.domain.recipe import RECIPES
 from farm.domain.verdict import Verdict, judge, numerics_failed
 from tests.domain_run import Run, numerics
-from tests.domain_world import file, planned
+from tests.domain_world import file, model, planned
 
 VALID, LOADED = {"valid": True}, {"valid": False}
 
@@ -200,3 +204,53 @@ def test_a_transform_that_gave_no_model_is_a_bug_and_said_so() -> None:
 
     with pytest.raises(FarmBug, match="gave no output 'model'"):
         conclude(run.plan, run.progress, 0, run.states)
+
+
+def test_every_attempt_of_every_route_is_told_with_its_tools_arguments_and_failure() -> None:
+    failure = ConversionFailed("No Loop.", operator="Loop", log_tail="E: Loop", tool="converter").failure
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "onnx-to-tflite":
+            run.fail(step, failure)
+        else:
+            run.succeed(step)
+
+    body = Run(planned(runtimes=("lite",), recipes=("float32",))).finish(end).body("lite", "float32")
+
+    bad, *_ = body["steps"]
+    assert body["verdict"] == "ok"
+    assert bad["tools"] == [{"name": "converter", "version": "2.0"}]
+    assert bad["arguments"]["threads"] == 1
+    assert "input_specs" not in bad["arguments"]
+    assert (bad["failure_type"], bad["who_must_act"], bad["message"]) == ("conversion-failed", "toolchain", "No Loop.")
+    assert bad["evidence"] == {"operator": "Loop", "log_tail": "E: Loop", "tool": "converter"}
+    assert {step["where"] for step in body["steps"] if step["stage"] == "compare-lite"} == {"build", "target"}
+    assert all(step["log"] is None for step in body["steps"] if step["state"] == "skipped")
+
+
+def test_a_failed_step_can_be_repeated_by_the_command_it_shows(tmp_path: Path) -> None:
+    run = Run(planned(model("net", Format.TORCH_EXPORTED_PROGRAM), runtimes=("lite",), recipes=("float32",)))
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "onnx-to-tflite":
+            run.fail(step, ConversionFailed("No Loop.").failure)
+        else:
+            run.succeed(step)
+
+    body = run.finish(end).body("lite", "float32")
+    (bad,) = (step for step in body["steps"] if step["stage"] == "onnx-to-tflite")
+    prepare, found, last = bad["reproduce"].rpartition(" && ")
+    subprocess.run(["sh", "-c", prepare], cwd=tmp_path, check=True)
+
+    assert found
+    assert last == ".envs/builder/bin/python -m workers.stages.harness work"
+    call = json.loads((tmp_path / "work" / "call.json").read_text())
+    step = run.plan.steps[bad["key"]]
+    made = run.states[step.inputs[0].step or ""].outputs["model"]
+    assert call == {
+        "stage": "onnx-to-tflite",
+        "options": step.options,
+        "files": {"model": made.files[0].name},
+        "profile": {},
+        "contract": None,
+    }
