@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from farm import __version__
-from farm.cli import explain, host, jobs, stack, submit, views
+from farm.cli import explain, host, jobs, measurements, stack, submit, views
 from farm.cli.errors import exit_code, on_unexpected, show
 from farm.domain.errors import FarmError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 for module, panel in (
     (submit, "Jobs"),
     (jobs, "Jobs"),
+    (measurements, "Jobs"),
     (explain, "Jobs"),
     (views, "What the farm has"),
     (stack, "Running a farm"),

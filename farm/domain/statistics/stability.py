@@ -34,8 +34,8 @@ class StabilityRule:
 
     interval_ratio: float = 0.05
     processes_min: int = 3
-    processes_max: int = 7
-    budget_s: float = 30.0
+    processes_max: int = 9
+    budget_s: float = 45.0
 
     def ending(self, per_process: Sequence[Sequence[float]], elapsed_s: float) -> Ending | None:
         """Say why to stop now, or None to go on.
