@@ -50,10 +50,19 @@ def report_exit_code(report: Mapping[str, Any]) -> int:
     return FAILED if bad else OK
 
 
-def show(error: FarmError) -> None:
-    """Print what went wrong, who must act and the way out."""
+def reasons_of(error: FarmError) -> list[Mapping[str, Any]]:
+    """List the reasons that an error brings, or itself as the only one, in the report's fields."""
     reasons = error.evidence.get("reasons")
     if isinstance(reasons, Sequence) and len(reasons) > 1 and all(isinstance(reason, Mapping) for reason in reasons):
+        return list(reasons)
+    actor = error.who_must_act.value
+    return [{"code": error.code, "message": error.message, "who_must_act": actor, "remedy": error.remedy}]
+
+
+def show(error: FarmError) -> None:
+    """Print what went wrong, who must act and the way out."""
+    reasons = reasons_of(error)
+    if len(reasons) > 1:
         show_reasons(reasons)
         return
     _show_one(error.code, error.message, remedy=error.remedy, actor=error.who_must_act.value)

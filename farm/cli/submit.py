@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from farm.cli.output import Json
-from farm.domain.errors import BadRequest
+from farm.domain.errors import BadRequest, FarmError
 
 if TYPE_CHECKING:
     from farm.cli.jobfile import JobFile
@@ -132,7 +133,8 @@ def submit(
         max_measurement_age,
         {key: value for key, value in data.items() if value},
     )
-    _submit(_merged(flags, file), wait=wait, json=json)
+    with _told_as_json(json):
+        _submit(_merged(flags, file), wait=wait, json=json)
 
 
 def inspect(
@@ -187,13 +189,31 @@ def _send(client: Client, asked: JobFile) -> Job:
         )
 
 
+@contextmanager
+def _told_as_json(json: bool) -> Iterator[None]:
+    """Print what is refused before there is a job as JSON too, where JSON is asked for; the error goes its way."""
+    from farm.cli.errors import REFUSED, exit_code, reasons_of
+    from farm.cli.output import print_json
+
+    try:
+        yield
+    except FarmError as error:
+        if json and exit_code(error) == REFUSED:
+            print_json({"job": None, "state": "refused", "reasons": reasons_of(error)})
+        raise
+
+
 def _after(job: Job, *, wait: bool, json: bool) -> None:
+    from farm.cli.errors import REFUSED
     from farm.cli.output import print_json, say
-    from farm.cli.watching import watch_to_end
+    from farm.cli.watching import is_refused_soon, print_refusal, watch_to_end
 
     if wait:
         say(f"Submitted job {job.id}.")
         watch_to_end(job, json=json)
+    elif is_refused_soon(job):
+        print_refusal(job, json=json)
+        raise typer.Exit(REFUSED)
     elif json:
         print_json({"job": job.id})
     else:

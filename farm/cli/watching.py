@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from farm.cli.errors import DETACHED, OK, report_exit_code, show_reasons
 from farm.cli.output import print_json, say, stdout
+from farm.domain.errors import FarmUnreachable
 
 if TYPE_CHECKING:
     from farm.client import Job
+
+REFUSAL_S = 2.0
+"""How long a submission that does not wait looks for a refusal."""
+LOOK_S = 0.1
 
 
 def watch_to_end(job: Job, *, json: bool) -> None:
@@ -28,6 +35,25 @@ def watch_to_end(job: Job, *, json: bool) -> None:
         say(f"\nDetached; job {job.id} goes on.\n  Resume:   farm watch {job.id}\n  Stop it:  farm cancel {job.id}")
         raise typer.Exit(DETACHED) from None
     raise typer.Exit(show_report(job, json=json))
+
+
+def is_refused_soon(job: Job) -> bool:
+    """Look for a moment whether a new job is refused; one whose inspection takes longer goes on unseen."""
+    deadline = time.monotonic() + REFUSAL_S
+    with suppress(FarmUnreachable):
+        while job.state == "inspecting" and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+            job.refresh()
+    return job.state == "refused"
+
+
+def print_refusal(job: Job, *, json: bool) -> None:
+    if json:
+        print_json({"job": job.id, "state": "refused", "reasons": job.view.reasons})
+    else:
+        typer.echo(job.id)
+        say(f"Job {job.id} was refused, before any conversion:")
+        show_reasons(job.view.reasons)
 
 
 def show_report(job: Job, *, json: bool) -> int:

@@ -12,7 +12,7 @@ from farm.control.planning import plan_job
 from farm.domain.codec import decode
 from farm.domain.conclusion import conclude
 from farm.domain.plan import Plan
-from farm.domain.progress import Decision, Progress, States, decide
+from farm.domain.progress import Decision, Progress, States, StepPhase, StepState, decide
 from farm.ledger import jobs, steps
 from farm.ledger.events import PUBLISHING, take_wakeups, tell
 from farm.ledger.session import notify
@@ -42,7 +42,8 @@ def advance(session: Session, job: Job, config: Settings) -> None:
     rows = jobs.results_of(session, job.id)
     for decision, states in _decisions(session, job, plan, rows):
         _apply(session, job, plan, rows, decision, states, age_s)
-    _settle(session, job, rows, steps.states_of(session, job.id))
+    states = steps.states_of(session, job.id)
+    _settle(session, job, rows, {key: state for key, state in states.items() if key in plan.steps})
 
 
 def _decisions(session: Session, job: Job, plan: Plan, rows: Sequence[Result]) -> Iterator[tuple[Decision, States]]:
@@ -88,12 +89,17 @@ def _apply(
 
 
 def _settle(session: Session, job: Job, rows: Sequence[Result], states: States) -> None:
-    """Say that a job runs, or that it has ended once every listed result is published."""
+    """Say that a job runs once a step of its plan has begun, or that it has ended with its last publication."""
     listed = [row for row in rows if row.listed]
     if all(row.concluded for row in rows) and all(row.published for row in listed):
         jobs.change_state(session, job, _end_state(listed))
-    elif job.state == "planned" and any(state.attempts for state in states.values() if not state.reused):
+    elif job.state == "planned" and any(_has_begun(state) for state in states.values()):
         jobs.change_state(session, job, "running")
+
+
+def _has_begun(state: StepState) -> bool:
+    """Tell whether a step runs, for whichever job, or was begun for this one."""
+    return state.phase is StepPhase.RUNNING or (state.attempts > 0 and not state.reused)
 
 
 def _end_state(listed: Sequence[Result]) -> JobState:

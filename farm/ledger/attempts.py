@@ -16,7 +16,7 @@ from farm.domain.codec import encode
 from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
 from farm.domain.plan import PlannedStep
 from farm.domain.progress import ENDED, StepPhase
-from farm.ledger.events import host_topic, wake_interested
+from farm.ledger.events import host_topic, wake_interested, wake_planned
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
 from farm.ledger.tables import Attempt, Host, Job, JobStep, Model, Outbox, Step, new_id
@@ -65,6 +65,7 @@ def claim(
     )
     session.add(attempt)
     set_phase(session, step, StepPhase.RUNNING, attempts=number, host=host, started=func.now())
+    wake_planned(session, step.id)
     return attempt, step, planned
 
 

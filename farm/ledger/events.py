@@ -52,6 +52,15 @@ def wake_interested(session: Session, step_id: str) -> None:
     wake(session, interested(session, step_id))
 
 
+def wake_planned(session: Session, step_id: str) -> None:
+    """Have control look at the jobs that want a step and have nothing under way yet: one begins for them now."""
+    theirs = (
+        select(Job.id).join(JobStep, JobStep.job_id == Job.id).where(JobStep.step_id == step_id, Job.state == "planned")
+    )
+    if waiting := session.scalars(theirs.distinct()).all():
+        wake(session, waiting)
+
+
 def interested(session: Session, step_id: str) -> list[str]:
     """List the jobs that have not ended and want a step."""
     found = (

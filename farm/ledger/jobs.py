@@ -23,6 +23,8 @@ from farm.ledger.tables import Job, JobStep, Result, Step, new_id
 from farm.wire import jobs as wire
 
 SCHEMA_VERSION = "1"
+DONE = (StepPhase.SUCCEEDED, StepPhase.FAILED)
+"""Steps of a cancelled job that were done before it was."""
 
 
 def accept(
@@ -160,7 +162,7 @@ def view(session: Session, job: Job) -> wire.JobView:
             "results_total": listed or 0,
             "results_by_verdict": {str(verdict): count for verdict, count in verdicts.items()},
             "progress": {
-                "steps_done": sum(phases[phase.value] for phase in ENDED),
+                "steps_done": sum(phases[phase.value] for phase in (DONE if job.state == "cancelled" else ENDED)),
                 "steps_total": sum(phases.values()),
                 "running": _running(session, job.id),
             },

@@ -167,6 +167,40 @@ def test_refusals_show_every_reason(double: FarmDouble, farm: Farm, tmp_path: Pa
         assert part in ran.err
 
 
+def test_a_job_refused_at_once_is_told_without_waiting(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.refused_report())
+    reasons = samples.refused_report()["reasons"]
+    double.answers["GET /v1/jobs/j-1"] = (200, job_view(state="refused", reasons=reasons))
+    submit = ("submit", model_file(tmp_path), "-t", "x86-64-v33")
+
+    shown, machine = farm(*submit), farm(*submit, "--json")
+
+    assert (shown.code, shown.out.strip()) == (2, "j-1")
+    assert "did you mean x86-64-v3" in shown.err
+    assert (machine.code, machine.json) == (2, {"job": "j-1", "state": "refused", "reasons": reasons})
+
+
+@pytest.mark.parametrize("arguments", [("missing.onnx", "-t", "x86-64-v3"), (), ("-f", "missing.toml")])
+def test_what_is_refused_before_there_is_a_job_is_json_too(
+    double: FarmDouble, farm: Farm, arguments: tuple[str, ...]
+) -> None:
+    ran = farm("submit", *arguments, "--json")
+
+    assert (ran.code, ran.json["state"], ran.json["job"]) == (2, "refused", None)
+    (reason,) = ran.json["reasons"]
+    assert reason["code"] in ran.err
+    assert (reason["who_must_act"], set(reason)) == ("submitter", {"code", "message", "who_must_act", "remedy"})
+
+
+def test_a_submission_refused_by_the_api_is_json_too(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    double.answers["POST /v1/jobs"] = problem(422, "bad-request", "labels: too many.", remedy="Give fewer.")
+
+    ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--json")
+
+    assert (ran.code, ran.json["state"]) == (2, "refused")
+    assert [(r["code"], r["remedy"]) for r in ran.json["reasons"]] == [("bad-request", "Give fewer.")]
+
+
 def test_problems_of_the_api_show_code_remedy_and_actor(double: FarmDouble, farm: Farm) -> None:
     double.answers["GET /v1/jobs/j-9"] = problem(404, "not-found", "There is no job j-9.", remedy="See `farm jobs`.")
 
@@ -429,6 +463,8 @@ def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
         "tools": {"onnx2tf": "2.6.9"},
         "available": False,
         "why_not": "Python 3.12 is missing",
+        "way_out": "Install it.",
+        "hosts": [],
     }
     double.answers["GET /v1/hosts"] = (200, [host("bench-1", emulated=None)])
     double.answers["GET /v1/routes"] = (200, [route])
