@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from farm import __version__, catalog
-from farm.api.context import Parts, User
+from farm.api.availability import Availability
+from farm.api.context import Context, Parts, User
 from farm.domain.errors import FarmError
-from farm.domain.facts import Format
-from farm.domain.stage import TRANSFORMS, StageSpec
 from farm.ledger.hosts import live_hosts
 from farm.queue import Broker
-from farm.wire.jobs import RouteView, TargetView
+from farm.wire.jobs import ChainView, RouteView, TargetView
+from workers import environments
 
 log = structlog.get_logger()
 router = APIRouter(tags=["farm"])
@@ -55,30 +55,21 @@ def targets(parts: Parts, caller: User) -> list[TargetView]:
 
 
 @router.get("/routes")
-def routes(parts: Parts, caller: User, source: Format | None = None, target: Format | None = None) -> list[RouteView]:
-    """List the edges of the format graph, with tool versions and why one is not available now."""
+def routes(parts: Parts, caller: User, source: str | None = None, target: str | None = None) -> list[RouteView]:
+    """List the edges of the format graph, with tool versions, who has them, and why one is not available now."""
+    return _availability(parts).edges(source, target)
+
+
+@router.get("/routes/chains")
+def chains(parts: Parts, caller: User, source: str, target: str) -> list[ChainView]:
+    """List the ranked chains from a format to a format or runtime, and which is used for which recipe."""
+    return _availability(parts).chains(source, target)
+
+
+def _availability(parts: Context) -> Availability:
     live = parts.ledger.run(lambda session: live_hosts(session, grace_s=parts.config.host_grace_s))
-    found = [s for s in catalog.catalogue().specs.values() if s.kind in TRANSFORMS]
-    return [
-        _route(spec, catalog.catalogue().queue_for(spec, None, live) is not None)
-        for spec in sorted(found, key=lambda spec: (str(spec.source), spec.cost, spec.name))
-        if source in (None, spec.source) and target in (None, spec.target)
-    ]
-
-
-def _route(spec: StageSpec, available: bool) -> RouteView:
-    pins = catalog.catalogue().pins.get(spec.environment, {})
-    return RouteView(
-        stage=spec.name,
-        kind=spec.kind.value,
-        source=spec.source,
-        target=spec.target,
-        recipe=spec.recipe,
-        environment=spec.environment,
-        tools={tool: pins.get(tool, "unknown") for tool in spec.tools},
-        available=available,
-        why_not=None if available else f"No live build host has environment {spec.environment} at this farm's version.",
-    )
+    pythons = {name: python for name in environments.names() if (python := environments.wanted(name).python)}
+    return Availability(catalog.catalogue(), live, pythons)
 
 
 def _ask(part: str, ping: Callable[[], None]) -> str:

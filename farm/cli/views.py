@@ -12,7 +12,7 @@ from farm.cli.output import Json, print_messages, print_table
 def add_to(app: typer.Typer, panel: str) -> None:
     app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm targets\n\n  farm targets --json")(targets)
     app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm hosts")(hosts)
-    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm routes\n\n  farm routes --from onnx --to tflite")(
+    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm routes\n\n  farm routes --from onnx --to litert")(
         routes
     )
 
@@ -63,25 +63,20 @@ def hosts(json: Json = False) -> None:
 
 def routes(
     source: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="Only from this format.")] = None,
-    target: Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="Only to this format.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="FORMAT|RUNTIME", help="Only to this format, or what a runtime opens.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List the stages as edges of the format graph, with tool versions, and why one is not available."""
+    """List stages as edges between formats: tools, hosts, why not; with --from and --to, whole chains, ranked."""
+    from farm.cli.routes import chain_lines, edge_lines
     from farm.client import Client
 
     with Client() as client:
-        views = client.routes(source=source, target=target)
+        edges = client.routes(source=source, target=target)
+        chains = client.chains(source, target) if source and target else []
     if json:
-        print_messages(views)
+        print_messages(chains if source and target else edges)
         return
-    lines = [
-        (
-            view.stage,
-            f"{view.source or '*'} -> {view.target or '*'}",
-            view.recipe or "",
-            " ".join(f"{tool} {version}" for tool, version in view.tools.items()),
-            "yes" if view.available else f"no: {view.why_not}",
-        )
-        for view in views
-    ]
-    print_table(("stage", "route", "recipe", "tools", "available"), lines, empty="No such route.")
+    lines = chain_lines(chains) if chains else edge_lines(edges)
+    typer.echo("\n".join(lines) or "No such route.")

@@ -23,7 +23,7 @@ from farm.client.job import Job
 from farm.client.models import Arrays, InputSpecs, Model, ModelPath
 from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
 from farm.wire.hosts import HostView
-from farm.wire.jobs import JobRequest, JobView, ModelRequest, ModelView, RouteView, TargetView
+from farm.wire.jobs import ChainView, JobRequest, JobView, ModelRequest, ModelView, RouteView, TargetView
 
 if TYPE_CHECKING:
     from farm.client.submission import Submission
@@ -181,6 +181,15 @@ class Client:
     def routes(self, *, source: str | None = None, target: str | None = None) -> list[RouteView]:
         answer = self.connection.get("/v1/routes", source=source, target=target)
         return [RouteView.model_validate(item) for item in answer]
+
+    def chains(self, source: str, target: str) -> list[ChainView]:
+        """List the ranked chains of stages from a format to a format or runtime, per recipe.
+
+        Raises:
+            Incompatible: nothing leads there.
+        """
+        answer = self.connection.get("/v1/routes/chains", source=source, target=target)
+        return [ChainView.model_validate(item) for item in answer]
 
     def health(self) -> dict[str, Any]:
         answer: dict[str, Any] = self.connection.get("/v1/health")
