@@ -35,7 +35,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
         _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes
     ]
     errors += [_unknown("recipe", name, RECIPES) for name in wanted.recipes if name not in RECIPES]
-    formats = {fmt.value for accepted in world.catalogue.accepts.values() for fmt in accepted}
+    formats = _formats(world)
     errors += [_unknown("artifact format", name, formats) for name in wanted.formats or () if name not in formats]
     for name in wanted.targets:
         if name in world.targets:
@@ -79,7 +79,8 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
         for name in wanted.runtimes or ()
         if name in known_runtimes and name not in target.runtimes
     ]
-    if not _runtimes_of(wanted, target, world) and not errors:
+    are_known = set(wanted.formats or ()) <= _formats(world)
+    if not _runtimes_of(wanted, target, world) and are_known and not errors:
         errors += _formats_missed(wanted, target, world)
     serving = [host for host in world.hosts if f"target.{target.name}" in host.serves]
     if not serving:
@@ -93,6 +94,11 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
             )
         )
     return errors
+
+
+def _formats(world: World) -> set[str]:
+    """Name every format that some runtime takes."""
+    return {fmt.value for accepted in world.catalogue.accepts.values() for fmt in accepted}
 
 
 def _formats_missed(wanted: Wanted, target: Target, world: World) -> list[FarmError]:

@@ -188,9 +188,8 @@ def test_formats_narrow_what_runtimes_take() -> None:
 
 
 def test_a_format_that_nothing_here_takes_is_refused_with_what_is_taken() -> None:
-    assert refused(formats=("tflight", "tflite")) == [
-        "There is no artifact format 'tflight': did you mean tflite?",
-    ]
+    for formats in (("tflight",), ("tflight", "tflite")):
+        assert refused(formats=formats) == ["There is no artifact format 'tflight': did you mean tflite?"]
     assert refused(runtimes=("ort",), formats=("tflite",)) == ["No runtime of plain-box takes tflite: ort takes onnx."]
 
 
