@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
     from farm.report.model import Report, Result
 
 EXIT_REGRESSED = 1
+EXIT_DIFFERENT = 1
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
-    for command in (compare,):
+    for command in (compare, recompute):
         examples = _EXAMPLES[command.__name__]
         app.command(rich_help_panel=panel, epilog="Examples:\n\n" + "\n\n".join(f"  {e}" for e in examples))(command)
 
@@ -49,6 +51,30 @@ def compare(
                 say(f"{one.after.folder}: {one.why}")
     if any(one.change is Change.REGRESSED for one in found):
         raise typer.Exit(EXIT_REGRESSED)
+
+
+def recompute(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="A report.json, of a job or of one result.")],
+    json: Json = False,
+) -> None:
+    """Compute every statistic of a report again from its raw samples, by code of its own, and print what differs.
+
+    Exit code 1 when something differs by more than rounding.
+    """
+    from farm.cli.output import print_json, print_table, say
+    from farm.domain.statistics.recomputation import recompute as computed
+
+    differences, count = computed(read_report(report))
+    if json:
+        print_json({"computed": count, "differences": [asdict(one) for one in differences]})
+    else:
+        lines = [(one.result, one.field, str(one.stored), str(one.computed)) for one in differences]
+        columns = ("result", "statistic", "in the report", "from its samples")
+        print_table(columns, lines, empty=f"{count} statistics computed again from their samples: all as reported.")
+        if differences:
+            say(f"{len(differences)} of {count} statistics are not what their samples give.")
+    if differences:
+        raise typer.Exit(EXIT_DIFFERENT)
 
 
 def _results(named: str) -> list[Result]:
@@ -121,4 +147,5 @@ _EXAMPLES = {
         "farm compare JOB:digits/x86-64-v3/onnxruntime/float32 JOB:digits/x86-64-v3/onnxruntime/int8-static",
         "farm compare before/report.json after/report.json --json",
     ),
+    "recompute": ("farm recompute report.json", "farm recompute report.json --json"),
 }

@@ -1,7 +1,7 @@
 """Measured times: what a process reports, what is computed from it, and when it can't be believed.
 
 Times are microseconds, memory is bytes. Every statistic is computed from samples that are stored beside it, so anyone
-can compute it again. The arithmetic is in farm/domain/statistics.
+can compute it again: `farm recompute` does. The arithmetic is in farm/domain/statistics.
 """
 
 from __future__ import annotations

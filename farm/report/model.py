@@ -270,6 +270,13 @@ class Result(Part):
     verdicts: list[str] = Field(default_factory=list)
     reproduction: Reproduction | None = _unknown()
 
+    @model_validator(mode="after")
+    def _predictions_never_count(self) -> Result:
+        predicted = self.execution_summary is not None and (self.execution_summary.model_extra or {}).get("predicted")
+        if predicted and self.conditions is not None and self.conditions.valid:
+            raise ValueError("a predicted time is not a measurement, so never a valid one")
+        return self
+
     @property
     def folder(self) -> str:
         return f"{self.model}/{self.target}/{self.target_runtime}/{self.recipe}"

@@ -143,3 +143,20 @@ def test_reports_without_a_common_result_are_refused(write: Write, capsys: pytes
     code, out = told(capsys, "compare", one, other)
     assert code == 2
     assert "must be the same" in out.replace("\n", " ")
+
+
+def test_statistics_that_the_samples_give_are_confirmed(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = told(capsys, "recompute", write("report", 1.0))
+    assert code == 0
+    assert "all as reported" in out
+
+
+def test_a_statistic_that_was_tampered_with_is_shown(
+    write: Write, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    report = json.loads(Path(write("report", 1.0)).read_text())
+    report["results"][0]["execution_summary"]["p90"] *= 0.99
+    (tmp_path / "tampered.json").write_text(json.dumps(report))
+    code, out = told(capsys, "recompute", str(tmp_path / "tampered.json"), "--json")
+    assert code == 1
+    assert [one["field"] for one in json.loads(out)["differences"]] == ["p90"]

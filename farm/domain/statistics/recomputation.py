@@ -1,0 +1,187 @@
+"""Compute a report's statistics again from its raw samples, by independent code: `farm recompute`.
+
+Nothing of ours is imported here, and nothing but the standard library: what this module and the first computation agree
+on is right, or wrong twice in the same way. It follows the texts beside the first computation (which percentiles are
+told, how intervals are drawn and widened), not its code.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ROUNDING = 1e-9
+"""Relative difference up to which two floating-point computations of one thing are the same."""
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A stored statistic that its samples do not give."""
+
+    result: str
+    field: str
+    stored: Any
+    computed: Any
+
+
+def recompute(report: Mapping[str, Any]) -> tuple[list[Difference], int]:
+    """Hold every statistic of a report against its samples. Returns: the differences, and how many were computed."""
+    differences: list[Difference] = []
+    count = 0
+    for result in report["results"]:
+        summary = result.get("execution_summary")
+        if not summary:
+            continue
+        for field, stored, computed in _statistics_of(result, report["results"]):
+            count += 1
+            if not _same(stored, computed):
+                differences.append(Difference(_name(result), field, stored, computed))
+    return differences, count
+
+
+def _statistics_of(result: Mapping[str, Any], results: Sequence[Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield field, stored value and computed value of whatever has its raw values beside it."""
+    summary = result["execution_summary"]
+    for field, computed in {**_percentiles(summary), **_of_lists(summary), **_of_reference(summary)}.items():
+        if field in summary:
+            yield field, summary[field], computed
+    if "stability" in summary:
+        low, high = _interval(summary["all_inference_times"], 0.5)
+        yield "stability.interval_ratio", summary["stability"]["interval_ratio"], (high - low) / math.sqrt(low * high)
+    if (baseline := _baseline(result, results)) is not None:
+        told = _pooled_median(baseline["execution_summary"]) / _pooled_median(summary)
+        yield "versus_float", summary.get("versus_float"), told
+
+
+def _percentiles(summary: Summary) -> dict[str, Any]:
+    runs = summary["all_inference_times"]
+    pooled = list(heapq.merge(*map(sorted, runs)))
+    wanted = {"p50": 0.5, "p90": 0.9}
+    alone = summary.get("calls_per_sample", 1) == 1
+    for name, share, needed in (("p99", 0.99, 300), ("p999", 0.999, 3000)):
+        if alone and len(pooled) >= needed:
+            wanted[name] = share
+    values = {name: _quantile(pooled, share) for name, share in wanted.items()}
+    names = ("p50", "p90", "p99", "p999")
+    told: dict[str, Any] = {name: values.get(name) for name in names}
+    told["estimated_inference_time"] = values["p50"]
+    told["ci95"] = _interval(runs, 0.5)
+    if "intervals" in summary:
+        told["intervals"] = {name: _interval(runs, wanted[name]) if name in wanted else None for name in names}
+    middles = [statistics.median(times) for times in runs]
+    told["process_spread_ratio"] = (max(middles) - min(middles)) / statistics.median(middles)
+    return told
+
+
+def _of_lists(summary: Summary) -> dict[str, Any]:
+    """Compute what is the median of a list that stands beside it."""
+    lists = {
+        "first_load_time": "first_load_times_us",
+        "warm_load_time": "warm_load_times_us",
+        "first_inference_us": "first_inference_times_us",
+    }
+    return {
+        field: statistics.median(summary[raw]) if summary[raw] else None
+        for field, raw in lists.items()
+        if raw in summary
+    }
+
+
+def _of_reference(summary: Summary) -> dict[str, Any]:
+    runs = summary.get("all_reference_times_us")
+    if not runs:
+        return {}
+    middles = [statistics.median(times) for times in runs]
+    told: dict[str, Any] = {
+        "reference_median_us": statistics.median(middles),
+        "reference_spread_ratio": (max(middles) - min(middles)) / statistics.median(middles),
+        "noise_floor_ratio": None,
+    }
+    if (count := len(middles)) > 1:
+        logs = [math.log(middle) for middle in middles]
+        mean = sum(logs) / count
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in logs) / (count - 1))
+        told["noise_floor_ratio"] = math.exp(_quantile_of_t(2 * count - 2) * deviation * math.sqrt(2 / count)) - 1
+    return told
+
+
+def _interval(runs: Sequence[Sequence[float]], share: float) -> list[float]:
+    """Draw processes, then a rank from the Beta distribution; widen on the logarithmic scale."""
+    twister = random.Random(0)  # noqa: S311 (statistics, not secrets)
+    count = len(runs)
+    ordered = [sorted(times) for times in runs]
+    made: dict[frozenset[tuple[int, int]], list[float]] = {}
+
+    def pool(drawn: Iterable[int]) -> list[float]:
+        times = Counter(drawn)
+        key = frozenset(times.items())
+        if key not in made:
+            made[key] = list(heapq.merge(*(ordered[index] for index in times.elements())))
+        return made[key]
+
+    found = sorted(_drawn(pool(twister.choices(range(count), k=count)), share, twister) for _ in range(1000))
+    middle = _quantile(pool(range(count)), share)
+    bounds = min(_quantile(found, 0.025), middle), max(_quantile(found, 0.975), middle)
+    factor = 1.0 if count < 2 else math.sqrt(count / (count - 1)) * _quantile_of_t(count - 1) / 1.959964
+    return [math.exp(math.log(middle) + factor * (math.log(bound) - math.log(middle))) for bound in bounds]
+
+
+def _drawn(pool: Sequence[float], share: float, twister: random.Random) -> float:
+    size = len(pool)
+    rank = share * (size - 1) + 1
+    return pool[min(math.floor(size * twister.betavariate(rank, size + 1 - rank)), size - 1)]
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Interpolate between order statistics (type 7 of Hyndman & Fan 1996)."""
+    fraction, whole = math.modf(share * (len(ordered) - 1))
+    at = int(whole)
+    if at + 1 >= len(ordered):
+        return ordered[-1]
+    return (1 - fraction) * ordered[at] + fraction * ordered[at + 1]
+
+
+def _quantile_of_t(freedom: int) -> float:
+    """Give Student's 97.5 % quantile: the tables' for 1 and 2, else Abramowitz & Stegun 26.7.5."""
+    if freedom <= 2:
+        return (12.706, 4.303)[freedom - 1]
+    x = 1.959964
+    terms = (
+        (x**3 + x) / (4 * freedom),
+        (5 * x**5 + 16 * x**3 + 3 * x) / (96 * freedom**2),
+        (3 * x**7 + 19 * x**5 + 17 * x**3 - 15 * x) / (384 * freedom**3),
+    )
+    return float(x + math.fsum(terms))
+
+
+def _pooled_median(summary: Summary) -> float:
+    return statistics.median(time for times in summary["all_inference_times"] for time in times)
+
+
+def _baseline(result: Mapping[str, Any], results: Sequence[Any]) -> Mapping[str, Any] | None:
+    """Find the float32 result that a valid one is held against, when it is in the report."""
+    if result["execution_summary"].get("versus_float") is None:
+        return None
+    wanted = _name({**result, "recipe": "float32"})
+    return next((other for other in results if _name(other) == wanted and other.get("execution_summary")), None)
+
+
+def _name(result: Mapping[str, Any]) -> str:
+    return "/".join(str(result[part]) for part in ("model", "target", "target_runtime", "recipe"))
+
+
+def _same(stored: Any, computed: Any) -> bool:
+    if isinstance(computed, Mapping):
+        return isinstance(stored, Mapping) and all(_same(stored.get(key), value) for key, value in computed.items())
+    if isinstance(computed, (list, tuple)):
+        return isinstance(stored, (list, tuple)) and len(stored) == len(computed) and all(map(_same, stored, computed))
+    if isinstance(computed, (int, float)) and isinstance(stored, (int, float)):
+        return math.isclose(stored, computed, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    return bool(stored == computed)
