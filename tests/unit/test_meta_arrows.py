@@ -35,6 +35,7 @@ NEIGHBOURS = {
     ("farm.ledger", "farm.wire"): "a request is stored in the words it came in",
     ("farm.publication", "farm.report"): "a published result brings its own report page",
     ("farm.transfer", "farm.wire"): "tickets and file entries are the wire's",
+    ("workers.runtimes", "workers.edgetpu"): "running compiled models asks for the device first",
     ("workers.stages", "workers.edgetpu"): "inspecting and compiling ask what the Edge TPU takes",
     ("workers.stages", "workers.runtimes"): "comparing, evaluating and measuring are written over the runtime protocol",
 }
@@ -149,7 +150,13 @@ def test_stages_and_runtimes_are_reached_only_where_listed() -> None:
 
 
 def test_only_the_sandbox_and_the_local_stack_start_processes() -> None:
-    allowed = ("workers.sandbox", "workers.launcher.launch", "farm.local", "workers.environments")
+    allowed = (
+        "workers.sandbox",
+        "workers.launcher.launch",
+        "workers.edgetpu.compiler",
+        "farm.local",
+        "workers.environments",
+    )
     starters = {"subprocess", "multiprocessing"}
     found = [
         f"{name} imports {what}"

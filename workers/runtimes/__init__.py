@@ -59,6 +59,7 @@ class Runtime:
         load: open a file or folder, with so many threads; raises what its library raises.
         refusals: the exceptions by which its library refuses a file or an input.
         builds_in: the environment of a builder in which it executes sources.
+        device: the accelerator it runs on; what it accepts is then made for it, never submitted.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Runtime:
     load: Load
     refusals: Callable[[], tuple[type[Exception], ...]] = plain_refusals
     builds_in: str = "builder"
+    device: str | None = None
 
     def describe(self, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """Return the inputs and outputs as the runtime itself sees them, in the file's order."""

@@ -23,10 +23,14 @@ SUFFIXES = (".tflite",)
 class LiteRtSession:
     """One interpreter with allocated tensors."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+    def __init__(self, path: Path, *, threads: int = 1, delegate: str | None = None) -> None:
+        from ai_edge_litert.interpreter import Interpreter, load_delegate
 
-        self._interpreter = Interpreter(model_path=str(entry_file(path, SUFFIXES)), num_threads=threads)
+        self._interpreter = Interpreter(
+            model_path=str(entry_file(path, SUFFIXES)),
+            num_threads=threads,
+            experimental_delegates=[load_delegate(delegate)] if delegate else None,
+        )
         self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
         self.inputs = tuple(_spec(detail) for detail in inputs)

@@ -14,6 +14,7 @@ from workers.runtimes import load_runtimes
 FILES = {
     Format.ONNX: "reference.onnx",
     Format.TFLITE: "reference.tflite",
+    Format.EDGETPU_TFLITE: "reference.tflite",
     Format.EXECUTORCH: "reference.pte",
     Format.TF_SAVEDMODEL: "reference_savedmodel",
     Format.OPENVINO_IR: "reference_openvino",

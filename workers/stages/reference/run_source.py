@@ -164,5 +164,5 @@ def _register(source: Format, runtime: Runtime) -> None:
 
 
 for _runtime in load_runtimes().values():
-    for _source in _runtime.accepts:
+    for _source in () if _runtime.device else _runtime.accepts:
         _register(_source, _runtime)

@@ -1,0 +1,73 @@
+"""A stand-in for edgetpu_compiler: it compiles nothing. It proves the adapter, not the compiler.
+
+`python edgetpu_stand_in.py MODE PAIRS ARGUMENTS…` prints what the compiler's documentation and its users show, and
+copies the compiled file of a real pair where the model is one of PAIRS.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+VERSIONS = {"old": "2.1.302470888", "nameless": None}
+START = "Edge TPU Compiler version 16.0.384591198\nStarted a compilation timeout timer of 180 seconds.\n"
+REPORT = """
+Model compiled successfully in 5 ms.
+
+Input model: {name}
+Input size: 2.70KiB
+Output model: {stem}_edgetpu.tflite
+Output size: 56.59KiB
+On-chip memory used for caching model parameters: 1.25KiB
+On-chip memory remaining for caching model parameters: 7.75MiB
+Off-chip memory used for streaming uncached model parameters: 0.00B
+Number of Edge TPU subgraphs: {subgraphs}
+Total number of operations: 4
+Operation log: {stem}_edgetpu.log
+
+Operator                       Count      Status
+
+CONV_2D                        4          {status}
+Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+REFUSAL = (
+    "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\nModel could not be parsed\nCompilation failed!\n"
+)
+
+
+def compiled(pairs: Path, model: Path) -> bytes:
+    """Find the compiled half of the pair that a model is the other half of."""
+    digest = hashlib.sha256(model.read_bytes()).digest()
+    for source in pairs.glob("*.tflite"):
+        if hashlib.sha256(source.read_bytes()).digest() == digest:
+            return source.with_name(f"{source.stem}_edgetpu.tflite").read_bytes()
+    raise SystemExit(f"the stand-in has no pair for {model.name}")
+
+
+def main(mode: str, pairs: Path, arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        version = VERSIONS.get(mode, "16.0.384591198")
+        print(f"Edge TPU Compiler version {version}" if version else "Edge TPU Compiler")
+        return 0
+    folder, model = Path(arguments[arguments.index("--out_dir") + 1]), Path(arguments[-1])
+    print(START, *(a for a in arguments if a.startswith("--")), flush=True)
+    if mode == "hang":
+        time.sleep(600)
+    if mode == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if mode == "refuse":
+        print(REFUSAL)
+        return 1
+    made = b"" if mode == "empty" else model.read_bytes() if mode == "zero" else compiled(pairs, model)
+    (folder / f"{model.stem}_edgetpu.tflite").write_bytes(made)
+    (folder / f"{model.stem}_edgetpu.log").write_text("the log of operations")
+    status = "Operation is working on an unsupported data type" if mode == "zero" else "Mapped to Edge TPU"
+    print(REPORT.format(name=model.name, stem=model.stem, status=status, subgraphs=0 if mode == "zero" else 1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,132 @@
+"""Compiling for the Edge TPU, with a stand-in for the compiler: what is proven is the adapter, never the compiler."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stage_fixtures import ROOT, Answer, Call, models, run_call
+from workers.edgetpu.compiled import read_compiled
+from workers.sandbox import Call as SandboxCall
+from workers.sandbox import Level, Limits, Sandbox
+
+pytestmark = [pytest.mark.toolchain]
+PAIRS = ROOT / "tests" / "edgetpu_pairs"
+STAGE = "compile-tflite-to-edgetpu-tflite"
+MODEL = PAIRS / "bright_16x16.tflite"
+PYTHON = ROOT / ".envs" / "litert" / "bin" / "python3"
+STAND_IN = ROOT / "tests" / "edgetpu_stand_in.py"
+INPUTS = [
+    {"name": "serving_default_keras_tensor:0", "dtype": "uint8", "shape": [1, 16, 16, 1], "scale": 1.0, "zero_point": 0}
+]
+OUTPUTS = [{"name": "StatefulPartitionedCall_1:0", "dtype": "int8", "shape": [1, 2], "scale": None, "zero_point": None}]
+
+
+def stand_in(folder: Path, mode: str) -> Path:
+    """Write an executable that behaves like the compiler in one way."""
+    program = folder / "edgetpu_compiler"
+    program.write_text(f'#!/bin/sh\nexec {PYTHON} {STAND_IN} {mode} {PAIRS} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def compile_with(folder: Path, mode: str, model: Path = MODEL, **options: Any) -> Answer:
+    told = {"compiler": str(stand_in(folder, mode)), "input_specs": INPUTS, "output_specs": OUTPUTS, **options}
+    return run_call("litert", Call(STAGE, {"model": model}, told), folder / "work")
+
+
+def test_a_compiled_model_is_read_back(tmp_path: Path) -> None:
+    found = compile_with(tmp_path, "good")
+
+    made, facts = found.output("model"), found.facts["edgetpu"]
+    assert made.read_bytes() == MODEL.with_name("bright_16x16_edgetpu.tflite").read_bytes()
+    compiled = read_compiled(made.read_bytes())
+    assert facts["predicted"] is False
+    assert facts["memory"] == {"cached_bytes": compiled.cached_bytes, "streamed_bytes": compiled.streamed_bytes}
+    assert facts["min_runtime_version"] == compiled.min_runtime_version > 0
+    assert facts["operators"] == [{"type": "CONV_2D", "count": 4, "status": "Mapped to Edge TPU"}]
+    assert facts["compiler"]["version"] == "16.0.384591198"
+    assert len(facts["compiler"]["sha256"]) == 64
+    assert facts["prediction"]["predicted"] is True
+    assert [b["artifact"]["dtype"] for b in found.result["contract"]["inputs"]] == ["uint8"]
+    assert "edgetpu_compiler" in found.result["reproduce"]
+
+
+def test_options_reach_the_compiler(tmp_path: Path) -> None:
+    found = compile_with(tmp_path, "good", min_runtime_version=13, search_delegate=True, compile_timeout_s=99)
+
+    for flag in ("--min_runtime_version=13", "--search_delegate", "--timeout_sec=99"):
+        assert flag in found.result["reproduce"].split()
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "words"),
+    [
+        ("old", "environment-missing", "2.1.302470888; 15.0 or newer"),
+        ("nameless", "environment-missing", "names no version"),
+        ("crash", "tool-crashed", "SIGSEGV"),
+        ("refuse", "conversion-failed", "version '6'"),
+        ("empty", "artifact-broken", "0 bytes"),
+        ("zero", "conversion-failed", "mapped no operator"),
+    ],
+)
+def test_what_befalls_the_compiler_is_told(tmp_path: Path, mode: str, code: str, words: str) -> None:
+    failure = compile_with(tmp_path, mode).failure
+
+    assert failure["code"] == code
+    assert words in failure["message"]
+    assert failure["remedy"] or code in ("tool-crashed", "artifact-broken")
+
+
+def test_a_compiler_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workers.edgetpu import compiler
+    from workers.edgetpu.compiler import Flags, compile_model, find_compiler
+
+    monkeypatch.setattr(compiler, "_GRACE_S", 0.5)
+    found = find_compiler(str(stand_in(tmp_path, "hang")))
+    with pytest.raises(compiler.ToolTimedOut, match=r"did not end within 1\.5 s"):
+        compile_model(found, MODEL, tmp_path, Flags(14, False, 1, (), 1))
+
+
+def test_without_a_compiler_the_prediction_comes_along(tmp_path: Path) -> None:
+    told = {"compiler": "edgetpu_compiler_that_nobody_has", "input_specs": INPUTS, "output_specs": OUTPUTS}
+    failure = run_call("litert", Call(STAGE, {"model": MODEL}, told), tmp_path).failure
+
+    assert (failure["code"], failure["who_must_act"]) == ("environment-missing", "operator")
+    assert failure["evidence"]["edgetpu"]["predicted"] is True
+    assert all(operator["mapped"] for operator in failure["evidence"]["edgetpu"]["operators"])
+
+
+def test_a_model_that_it_would_refuse_is_not_given_to_it(tmp_path: Path) -> None:
+    """Given a float model and a compiler that would crash; then the compiler is not called at all."""
+    failure = compile_with(tmp_path, "crash", models() / "good.tflite").failure
+
+    assert failure["code"] == "conversion-failed"
+    assert "was not called" in failure["message"]
+    assert "not quantized" in failure["message"]
+
+
+def test_it_runs_in_the_sandbox(tmp_path: Path) -> None:
+    """Given the exec policy; then a compiler outside the environment runs where the call makes it readable."""
+    tmp_path.chmod(0o755)
+    program, work = stand_in(tmp_path, "good"), tmp_path / "work"
+    work.mkdir()
+    told = {"compiler": str(program), "input_specs": INPUTS, "output_specs": OUTPUTS}
+    (work / "call.json").write_text(json.dumps({"stage": STAGE, "files": {"model": str(MODEL)}, "options": told}))
+    call = SandboxCall(
+        environment=PYTHON.parents[1],
+        entry="workers.stages.harness:main",
+        work=work,
+        readable=(program, STAND_IN, PAIRS),
+        limits=Limits(wall_s=60, memory_bytes=1 << 30, disk_bytes=1 << 28, file_bytes=1 << 28),
+        spawns=True,
+    )
+    with Sandbox(folder=tmp_path / "sandbox", accept=set(Level), code_root=ROOT, slots=1) as sandbox:
+        ending = sandbox.run(call)
+
+    assert (ending.end, ending.exit_code) == ("exit", 0), ending
+    result = json.loads((work / "result.json").read_text())
+    assert result["facts"]["edgetpu"]["edge_tpu_subgraphs"] == 1

@@ -1,0 +1,189 @@
+"""Call `edgetpu_compiler`, which the operator supplies: find it, run it, read everything it leaves.
+
+Tool: edgetpu_compiler 16.0.384591198, x86-64 Linux, proprietary (docs/edge-tpu.md says what its notice bars).
+Document: Coral, Edge TPU Compiler. Limits: versions before 15 have other options and other output; they are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from farm.domain.errors import (
+    ArtifactBroken,
+    ConversionFailed,
+    EnvironmentMissing,
+    FarmError,
+    ToolCrashed,
+    ToolTimedOut,
+)
+from workers.edgetpu.compiler_log import CompilerReport, parse_compiler_log
+
+PROGRAM = "edgetpu_compiler"
+OLDEST = (15, 0)
+_VERSION = re.compile(r"version (\d+(?:\.\d+)*)")
+_VERSION_S = 30.0
+_GRACE_S = 30.0
+"""The compiler ends itself at its own timeout; one that does not is ended this much later."""
+_TAIL = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """An installed compiler, identified."""
+
+    path: Path
+    version: str
+    sha256: str
+
+    def as_facts(self) -> dict[str, str]:
+        return {"name": PROGRAM, "version": self.version, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the compiler is told; 1 segment means the whole model."""
+
+    min_runtime_version: int
+    search_delegate: bool
+    num_segments: int
+    intermediate_tensors: tuple[str, ...]
+    timeout_s: int
+
+    def arguments(self) -> list[str]:
+        told = [f"--min_runtime_version={self.min_runtime_version}", f"--timeout_sec={self.timeout_s}"]
+        if self.search_delegate:
+            told.append("--search_delegate")
+        if self.num_segments > 1:
+            told.append(f"--num_segments={self.num_segments}")
+        if self.intermediate_tensors:
+            told.append(f"--intermediate_tensors={','.join(self.intermediate_tensors)}")
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What a successful run left: its files in the order of their segments, and what it said."""
+
+    files: tuple[Path, ...]
+    report: CompilerReport
+    output: str
+
+
+def find_compiler(program: str = PROGRAM, evidence: Mapping[str, Any] | None = None) -> Compiler:
+    """Identify the compiler on PATH, or at a path.
+
+    Args:
+        program: a name to look for on PATH, or a path.
+        evidence: what a failure should bring along.
+
+    Raises:
+        EnvironmentMissing: there is none, it does not tell its version, or it is too old.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise EnvironmentMissing(
+            f"This build host has no {program}. The farm may not ship it; its operator has to install it.",
+            remedy="Install Coral's edgetpu-compiler on an x86-64 build host, so that it is on the steps' PATH.",
+            **(evidence or {}),
+        )
+    path = Path(found)
+    told = _first_line(path)
+    version = _VERSION.search(told)
+    if version is None:
+        raise EnvironmentMissing(f"{path} --version says {told!r}, which names no version.", remedy="Install it anew.")
+    if tuple(map(int, version[1].split(".")[:2])) < OLDEST:
+        raise EnvironmentMissing(
+            f"{path} is version {version[1]}; {'.'.join(map(str, OLDEST))} or newer is needed.",
+            remedy="Install the last one, 16.0.",
+        )
+    return Compiler(path, version[1], hashlib.sha256(path.resolve().read_bytes()).hexdigest())
+
+
+def _first_line(path: Path) -> str:
+    try:
+        ran = subprocess.run(
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_VERSION_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise EnvironmentMissing(f"{path} does not run on this host: {exc}.", remedy="Install it anew.") from exc
+    return (ran.stdout or ran.stderr).strip().partition("\n")[0][:200]
+
+
+def command(compiler: Compiler, model: Path, folder: Path, flags: Flags) -> list[str]:
+    return [str(compiler.path), "--out_dir", str(folder), *flags.arguments(), str(model)]
+
+
+def compile_model(compiler: Compiler, model: Path, folder: Path, flags: Flags) -> Compilation:
+    """Compile one model into `folder`, which is empty.
+
+    Raises:
+        ToolTimedOut, ToolCrashed: it did not end by itself, or died by a signal.
+        ConversionFailed: it said no, or mapped nothing.
+        ArtifactBroken: it reported success and left no file, or an empty one.
+    """
+    argv = command(compiler, model, folder, flags)
+    output, code = _run(argv, flags.timeout_s + _GRACE_S, compiler)
+    report = parse_compiler_log(output)
+    evidence: dict[str, Any] = {"tool": PROGRAM, "version": compiler.version, "exit": code, "log_tail": output[-_TAIL:]}
+    if code < 0:
+        raise ToolCrashed(f"{PROGRAM} {compiler.version} died by {signal.Signals(-code).name}.", **evidence)
+    if code != 0 or not report.succeeded:
+        raise _refused(report, compiler, evidence)
+    files = tuple(sorted(folder.glob("*.tflite")))
+    if len(files) != flags.num_segments or any(file.stat().st_size == 0 for file in files):
+        left = ", ".join(f"{file.name} of {file.stat().st_size} bytes" for file in files) or "no file"
+        raise ArtifactBroken(
+            f"{PROGRAM} {compiler.version} reported success and left {left}; {flags.num_segments} were due.", **evidence
+        )
+    if not _mapped(report):
+        reasons = "; ".join(sorted({f"{row.type}: {row.status}" for row in report.operators})) or "no reason was given"
+        raise ConversionFailed(
+            f"{PROGRAM} {compiler.version} mapped no operator to the Edge TPU ({reasons}).",
+            remedy="Quantize every operator to int8, inputs and outputs too, and fix every shape.",
+            **evidence,
+        )
+    return Compilation(files, report, output)
+
+
+def _mapped(report: CompilerReport) -> bool:
+    """Tell whether anything runs on the device; output without such lines is left to the file."""
+    if report.operators:
+        return report.mapped_count > 0
+    return all(model.edge_tpu_subgraphs != 0 for model in report.models)
+
+
+def _run(argv: list[str], timeout_s: float, compiler: Compiler) -> tuple[str, int]:
+    """Run the compiler; its output and errors are one text."""
+    try:
+        ran = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired as exc:
+        tail = (exc.stdout or b"").decode(errors="replace")[-_TAIL:]
+        raise ToolTimedOut(
+            f"{PROGRAM} {compiler.version} did not end within {timeout_s:g} s and was stopped.",
+            remedy="Raise compile_timeout_s, or leave search_delegate off.",
+            log_tail=tail,
+        ) from exc
+    except OSError as exc:
+        raise EnvironmentMissing(f"{compiler.path} can't be run: {exc}.", remedy="Install it anew.") from exc
+    return ran.stdout.decode(errors="replace"), ran.returncode
+
+
+def _refused(report: CompilerReport, compiler: Compiler, evidence: Mapping[str, Any]) -> FarmError:
+    """Say why, in the words of what is known about the compiler's messages."""
+    known = report.diagnoses[0] if report.diagnoses else None
+    said = f": {known.said} ({known.message.cause})" if known else "; what it printed is in the log"
+    return ConversionFailed(
+        f"{PROGRAM} {compiler.version} did not compile the model{said}.",
+        remedy=known.message.remedy if known else None,
+        **evidence,
+    )

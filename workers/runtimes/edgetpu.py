@@ -1,0 +1,83 @@
+"""Run compiled models on an Edge TPU: LiteRT's interpreter with libedgetpu as its delegate.
+
+Written to ai-edge-litert 2.3.0 and libedgetpu of runtime 14; not yet run on a device. Source: Coral documentation, "Run
+inference on the Edge TPU with Python"; google-coral/libedgetpu. A folder holds the segments of a model that was
+compiled for several devices or for less memory: each gets the tensors that the one before it gives, by name.
+A model that was not compiled runs on the host's processor all the same, which the pinned reference model makes use of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.errors import HostError
+from farm.domain.facts import Format, TensorSpec
+from workers.edgetpu.compiled import read_compiled
+from workers.edgetpu.library import LIBRARY, Library, open_library
+from workers.runtimes import Runtime
+from workers.runtimes.files import entry_file
+from workers.runtimes.litert import SUFFIXES, LiteRtSession
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class EdgeTpuSession:
+    """One model on one device, which is asked for before the delegate is loaded."""
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        """Load every segment.
+
+        Raises:
+            HostError: no device is attached.
+            EnvironmentMissing: there is no libedgetpu, or one of an older runtime than the model's.
+        """
+        self._library: Library = open_library()
+        self._library.need_device()
+        files = segments(path)
+        for file in files:
+            self._library.need_runtime(read_compiled(file.read_bytes()).min_runtime_version)
+        self._parts = [LiteRtSession(file, threads=threads, delegate=LIBRARY) for file in files]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._parts[0].inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._parts[-1].outputs
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Infer once.
+
+        Raises:
+            HostError: the device is gone.
+        """
+        given = dict(feeds)
+        for part in self._parts:
+            try:
+                given |= part.run({spec.name: given[spec.name] for spec in part.inputs})
+            except RuntimeError as exc:
+                if self._library.devices():
+                    raise
+                raise HostError(f"The Edge TPU was unplugged, or reset, while it ran: {exc}") from exc
+        return {spec.name: given[spec.name] for spec in self.outputs}
+
+
+def segments(path: Path) -> list[Path]:
+    """Return the files of a model in the order in which they run."""
+    return sorted(path.glob("*.tflite")) if path.is_dir() else [entry_file(path, SUFFIXES)]
+
+
+RUNTIME = Runtime(
+    name="edgetpu",
+    accepts=(Format.EDGETPU_TFLITE,),
+    environment="litert",
+    tools=("ai-edge-litert",),
+    preload=("numpy", "ai_edge_litert.interpreter"),
+    deployable=True,
+    load=EdgeTpuSession,
+    device="edgetpu",
+)

@@ -1,0 +1,166 @@
+"""Compile a full-integer TFLite model for the Edge TPU.
+
+Tool: edgetpu_compiler 16.0.384591198, supplied by the operator on a build host's PATH.
+Document: https://coral.ai/docs/edgetpu/compiler
+Limits: the model is looked at first, and refused with the operator's name where the compiler would not read it. The
+compiled file runs on a device only, so that its function is proven on the target's host, by comparing.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from farm.domain.artifact import Contract
+from farm.domain.errors import BadRequest, ConversionFailed, HostError
+from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
+from workers.edgetpu.compiled import Compiled, read_compiled
+from workers.edgetpu.compiler import PROGRAM, Compilation, Compiler, Flags, command, compile_model, find_compiler
+from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION
+from workers.edgetpu.model import declared_specs, read_model
+from workers.edgetpu.predict import Prediction, predict
+from workers.runtimes.files import entry_file
+from workers.runtimes.litert import SUFFIXES
+from workers.stages.contracts import bind_unchanged
+from workers.stages.transforms import given_contract
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOT_QUANTIZED = "Model not quantized"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTpuOptions(Options):
+    """What the compiler may be told.
+
+    `compiler` is its name on the steps' PATH, or a path below /usr; `min_runtime_version` the oldest Edge TPU runtime
+    that must run the result; `num_segments` splits the model for as many devices, at `intermediate_tensors` when given.
+    """
+
+    compiler: str = PROGRAM
+    min_runtime_version: int = DEFAULT_MIN_RUNTIME_VERSION
+    search_delegate: bool = False
+    num_segments: int = 1
+    intermediate_tensors: tuple[str, ...] = ()
+    compile_timeout_s: int = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A file's tensors as it declares them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @staticmethod
+    def of(path: Path) -> Declared:
+        model = read_model(path.read_bytes())
+        return Declared(declared_specs(model, model.inputs), declared_specs(model, model.outputs))
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        raise HostError("A model compiled for the Edge TPU runs where a device is.")
+
+
+def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
+    """Refuse a TFLite source that the compiler would not read, whatever recipe it goes through before."""
+    refusal = facts.extra.get("edgetpu", {}).get("refusal") if facts.format is Format.TFLITE else None
+    if refusal and not refusal.startswith(NOT_QUANTIZED):
+        return Verdict.no(f"{PROGRAM} would refuse the model: {refusal}.")
+    return Verdict.yes()
+
+
+@stage(
+    name="compile-tflite-to-edgetpu-tflite",
+    version="1",
+    kind=Kind.COMPILE,
+    environment="litert",
+    source=Format.TFLITE,
+    target=Format.EDGETPU_TFLITE,
+    options=EdgeTpuOptions,
+    tools=("ai-edge-litert",),
+    spawns=True,
+    timeout_s=1800.0,
+)
+def run(given: StageInput) -> StageOutput:
+    """Compile, read the result back, and tell both what was predicted and what came.
+
+    Returns: model_edgetpu.tflite, or a folder of segments; facts["edgetpu"] with mapping, memory and the compiler.
+
+    Raises:
+        ConversionFailed: the compiler would refuse the model, refuses it, or maps nothing.
+        EnvironmentMissing: no usable compiler on this host; the evidence holds the predicted mapping.
+        ToolCrashed, ToolTimedOut, ArtifactBroken: what can befall the compiler.
+    """
+    options: EdgeTpuOptions = given.options
+    flags = _flags(options)
+    entry = entry_file(given.files["model"], SUFFIXES)
+    predicted = predict(entry.read_bytes(), min_runtime_version=options.min_runtime_version)
+    if predicted.refusal is not None:
+        raise ConversionFailed(
+            f"{PROGRAM} was not called, for it would refuse the model: {predicted.refusal}.",
+            remedy="Convert for an older TensorFlow Lite, fix every shape, and quantize to full-integer int8.",
+            edgetpu=predicted.as_facts(),
+        )
+    compiler = find_compiler(options.compiler, {"edgetpu": predicted.as_facts()})
+    model = given.work / "model.tflite"
+    shutil.copyfile(entry, model)
+    folder = given.work / "compiled"
+    folder.mkdir()
+    made = compile_model(compiler, model, folder, flags)
+    print(made.output, flush=True)
+    parts = [read_compiled(file.read_bytes()) for file in made.files]
+    return StageOutput(
+        files={"model": made.files[0] if len(made.files) == 1 else _segments(made, folder)},
+        facts={"edgetpu": _facts(compiler, made, parts, predicted)},
+        contract=_contract(given, model, made),
+        reproduce=shlex.join(command(compiler, Path("model.tflite"), Path(), flags)),
+    )
+
+
+def _flags(options: EdgeTpuOptions) -> Flags:
+    if options.num_segments < 1 or options.compile_timeout_s < 1:
+        raise BadRequest("num_segments and compile_timeout_s are at least 1.")
+    return Flags(
+        min_runtime_version=options.min_runtime_version,
+        search_delegate=options.search_delegate,
+        num_segments=options.num_segments,
+        intermediate_tensors=options.intermediate_tensors,
+        timeout_s=options.compile_timeout_s,
+    )
+
+
+def _segments(made: Compilation, folder: Path) -> Path:
+    """Leave only the models in the folder: the log of operations is part of the facts."""
+    for path in folder.iterdir():
+        if path not in made.files:
+            path.unlink()
+    return folder
+
+
+def _contract(given: StageInput, model: Path, made: Compilation) -> Contract:
+    """Bind the compiled file's tensors, as it declares them: nothing here could run it."""
+    first, last = Declared.of(made.files[0]), Declared.of(made.files[-1])
+    return bind_unchanged(given_contract(given), Declared.of(model), Declared(first.inputs, last.outputs))
+
+
+def _facts(compiler: Compiler, made: Compilation, parts: list[Compiled], predicted: Prediction) -> dict[str, Any]:
+    operators = [{"type": row.type, "count": row.count, "status": row.status} for row in made.report.operators]
+    return {
+        "predicted": False,
+        "compiler": compiler.as_facts(),
+        "min_runtime_version": max(part.min_runtime_version for part in parts),
+        "memory": {
+            "cached_bytes": sum(part.cached_bytes for part in parts),
+            "streamed_bytes": sum(part.streamed_bytes for part in parts),
+        },
+        "operators": operators,
+        "cpu_operators": [name for part in parts for _, name in part.cpu_operators],
+        "edge_tpu_subgraphs": sum(part.edge_tpu_subgraphs for part in parts),
+        "prediction": predicted.as_facts(),
+    }
