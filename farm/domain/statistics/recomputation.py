@@ -162,7 +162,7 @@ def _quantile_of_t(freedom: int) -> float:
 
 
 def _pooled_median(summary: Summary) -> float:
-    return statistics.median(time for times in summary["all_inference_times"] for time in times)
+    return float(statistics.median(time for times in summary["all_inference_times"] for time in times))
 
 
 def _baseline(result: Mapping[str, Any], results: Sequence[Any]) -> Mapping[str, Any] | None:
