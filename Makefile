@@ -7,7 +7,7 @@ MYPY_SOURCES := farm workers hardware_profiles $(wildcard benchmarks demo)
 export ORT_DISABLE_TELEMETRY := 1
 export TORCH_FORCE_WEIGHTS_ONLY_LOAD := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup main environments test test-unit test-slow lint format demo demo-stop bench bench-quality arm-root locks clean
+.PHONY: help setup main environments test test-unit test-slow lint format demo demo-stop bench bench-quality arm-root matrix locks clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench-quality: setup ## measure the quality of results; writes build/bench-quali
 
 arm-root: main ## make the aarch64 root that an emulated worker runs in (as root; build/roots/aarch64)
 	@$(BIN)/python -m workers.environments root build/roots/aarch64
+
+matrix: setup ## run every source format to every artifact format and recipe; writes docs/matrix.md
+	@$(BIN)/python -m tests.matrix
 
 locks: main ## make every lock anew from workers/environments/*.in
 	@$(BIN)/python -m workers.environments lock

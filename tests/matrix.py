@@ -1,0 +1,206 @@
+"""Run every cell of the matrix on a real small model of each source format, and write docs/matrix.md: `make matrix`.
+
+A cell is source format × artifact format × recipe. Its routes are those a plan would keep, best first; the next one is
+tried when a stage fails. Beginnings that routes share run once. Stages run in waves, many in one process of their
+environment, through the harness that the contract tests use.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from farm import catalog
+from farm.domain.codec import decode
+from farm.domain.facts import Format, ModelFacts
+from farm.domain.recipe import BASELINE, RECIPES
+from farm.domain.routes import Route, choose, find_routes
+from farm.domain.stage import TRANSFORMS, Kind, StageSpec
+from tests.matrix_page import Cell, page
+from tests.stage_fixtures import ROOT, Answer, Call
+from tests.transform_fixtures import calibration, run_in, sources
+
+DOCUMENT = ROOT / "docs" / "matrix.md"
+CALLS_PER_PROCESS = 6
+Prefix = tuple[Format, tuple[str, ...]]
+
+
+def source_formats() -> list[Format]:
+    """List the formats that can be submitted: those with an inspector."""
+    return [fmt for fmt in Format if catalog.catalogue().of_kind(Kind.INSPECT, source=fmt) is not None]
+
+
+def artifact_formats() -> list[Format]:
+    """List the formats that some runtime opens."""
+    opened = {fmt for formats in catalog.catalogue().accepts.values() for fmt in formats}
+    return [fmt for fmt in Format if fmt in opened]
+
+
+def transforms() -> dict[str, StageSpec]:
+    return {name: spec for name, spec in catalog.catalogue().specs.items() if spec.kind in TRANSFORMS}
+
+
+def routes(source: Format, artifact: Format, recipe: str) -> list[Route]:
+    return choose(find_routes(source, (artifact,), recipe, transforms().values()))
+
+
+@cache
+def addresses() -> tuple[tuple[Format, Format, str], ...]:
+    return tuple(itertools.product(source_formats(), artifact_formats(), RECIPES))
+
+
+def without_route(source: Format, artifact: Format, recipe: str) -> str:
+    """Say why no chain of stages makes a cell."""
+    if not any(spec.recipe == recipe for spec in transforms().values()) and recipe != BASELINE:
+        return f"no stage applies {recipe}"
+    if routes(source, artifact, BASELINE):
+        return f"no stage applies {recipe} on a way to {artifact}"
+    return f"no chain of stages leads from {source} to {artifact}"
+
+
+@dataclass
+class Run:
+    """What every beginning of a route came to."""
+
+    answers: dict[Prefix, Answer] = field(default_factory=dict)
+    facts: dict[Format, ModelFacts] = field(default_factory=dict)
+
+    def everything(self) -> list[Cell]:
+        self._inspect()
+        while wanted := self._wanted():
+            self._run(wanted)
+        return [self._cell(*address) for address in addresses()]
+
+    def _inspect(self) -> None:
+        specs = {fmt: catalog.catalogue().of_kind(Kind.INSPECT, source=fmt) for fmt in sources()}
+        calls = {str(fmt): Call(spec.name, {"model": sources()[fmt].path}) for fmt, spec in specs.items() if spec}
+        by_environment: dict[str, dict[str, Call]] = {}
+        for fmt, spec in specs.items():
+            assert spec is not None
+            by_environment.setdefault(spec.environment, {})[str(fmt)] = calls[str(fmt)]
+        for environment, group in by_environment.items():
+            for fmt, answer in run_in(environment, group).items():
+                self.facts[Format(fmt)] = decode(ModelFacts, answer.facts)
+
+    def _wanted(self) -> dict[Prefix, StageSpec]:
+        """List the stages that can run now and some cell still waits for."""
+        wanted: dict[Prefix, StageSpec] = {}
+        for source, artifact, recipe in addresses():
+            for route in self._allowed(source, artifact, recipe):
+                state = self._next(source, route)
+                if isinstance(state, StageSpec):
+                    done = len(self._done(source, route))
+                    wanted[source, route.names[: done + 1]] = state
+                    break
+                if state is None:
+                    break
+        return wanted
+
+    def _allowed(self, source: Format, artifact: Format, recipe: str) -> Iterator[Route]:
+        if source in sources():
+            yield from (r for r in routes(source, artifact, recipe) if self._refusal(source, r) is None)
+
+    def _refusal(self, source: Format, route: Route) -> str | None:
+        """Ask every stage's check, as a plan does."""
+        for spec in route.stages:
+            verdict = spec.check(self.facts[source], {}, spec.options())
+            if not verdict.can:
+                return f"{spec.name}: {verdict.reason}"
+        return None
+
+    def _done(self, source: Format, route: Route) -> list[Answer]:
+        found = (self.answers.get((source, route.names[:end])) for end in range(1, len(route.names) + 1))
+        return [answer for answer in itertools.takewhile(lambda one: one is not None, found) if answer]
+
+    def _next(self, source: Format, route: Route) -> StageSpec | str | None:
+        """Give the stage to run next, the failure's text, or None when the route is through."""
+        done = self._done(source, route)
+        if done and "failure" in done[-1].result:
+            failure = done[-1].failure
+            return f"{route.names[len(done) - 1]}: {failure['code']}: {failure['message']}"
+        return route.stages[len(done)] if len(done) < len(route.stages) else None
+
+    def _run(self, wanted: dict[Prefix, StageSpec]) -> None:
+        by_environment: dict[str, list[Prefix]] = {}
+        for prefix, spec in wanted.items():
+            by_environment.setdefault(spec.environment, []).append(prefix)
+        batches = [
+            (environment, prefixes[at : at + CALLS_PER_PROCESS])
+            for environment, prefixes in by_environment.items()
+            for at in range(0, len(prefixes), CALLS_PER_PROCESS)
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            for found in pool.map(lambda batch: self._batch(*batch), batches):
+                self.answers |= found
+
+    def _batch(self, environment: str, prefixes: list[Prefix]) -> dict[Prefix, Answer]:
+        """Run stages in one process; when it dies, each in one of its own, so that the one to blame is known."""
+        calls = {" ".join((str(source), *names)): self._call(source, names) for source, names in prefixes}
+        try:
+            answers = run_in(environment, calls)
+        except (AssertionError, subprocess.TimeoutExpired) as died:
+            if len(prefixes) == 1:
+                return {prefixes[0]: _dead(died)}
+            return {prefix: one for each in prefixes for prefix, one in self._batch(environment, [each]).items()}
+        return dict(zip(prefixes, answers.values(), strict=True))
+
+    def _call(self, source: Format, names: tuple[str, ...]) -> Call:
+        spec, given = transforms()[names[-1]], sources()[source]
+        before = self.answers.get((source, names[:-1]))
+        files = {"model": before.output("model") if before else given.path}
+        if "calibration" in spec.inputs:
+            files["calibration"] = calibration(given.inputs)
+        return Call(spec.name, files, given.options, before.result["contract"] if before else None)
+
+    def _cell(self, source: Format, artifact: Format, recipe: str) -> Cell:
+        cell = Cell(str(source), str(artifact), recipe, "refused", "")
+        if source not in sources():
+            return cell.told("failed", f"tests.transform_fixtures holds no model of format {source}")
+        listed = routes(source, artifact, recipe)
+        if not listed:
+            return cell.told("refused", without_route(source, artifact, recipe), reachable=False)
+        attempts: list[str] = []
+        for route in listed:
+            if (refusal := self._refusal(source, route)) is not None:
+                attempts.append(refusal)
+                continue
+            failure = self._next(source, route)
+            if failure is None:
+                figures = [answer.facts.get("sqnr_db") for answer in self._done(source, route)]
+                return cell.told("succeeded", " → ".join(route.names), sqnr_db=_lowest(figures), before=attempts)
+            attempts.append(str(failure))
+        tried = any(self._done(source, route) for route in listed)
+        return cell.told("failed" if tried else "refused", "; ".join(attempts))
+
+
+def _dead(died: AssertionError | subprocess.TimeoutExpired) -> Answer:
+    """Stand for the answer of a process that gave none."""
+    late = isinstance(died, subprocess.TimeoutExpired)
+    message = "its process did not end in time" if late else "its process died without an answer"
+    return Answer(Path(), {"failure": {"code": "tool-timed-out" if late else "tool-crashed", "message": message}})
+
+
+def _lowest(figures: list[Any]) -> float | None:
+    """Give the lowest figure of a route; None for a model that is taken as it is."""
+    known = [float(figure) for figure in figures if figure is not None]
+    return min(known) if known else None
+
+
+def stages() -> list[str]:
+    return [f"{name} {spec.version}" for name, spec in sorted(transforms().items())]
+
+
+def write(path: Path = DOCUMENT) -> list[Cell]:
+    cells = Run().everything()
+    path.write_text(page(cells, stages()), encoding="utf-8")
+    return cells
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,118 @@
+"""The matrix as a document, and what a document says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+STATES = ("succeeded", "refused", "failed")
+IDENTICAL_DB = 200.0
+LONGEST = 400
+_LINE = re.compile(r"^- `([\w-]+)` → `([\w-]+)`, `([\w-]+)`: (succeeded|refused|failed)")
+_STAGES = re.compile(r"^Made with: (.*)\.$", re.MULTILINE)
+_TOTAL = re.compile(r"^\*\*(\d+) cells\*\*.*: (\d+) succeeded, (\d+) refused, (\d+) failed\.$", re.MULTILINE)
+_PLACES = re.compile(r"(?<![\w.])/(?:[\w.+@-]+/)+")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: how it ended, and the route or the reason; `before` are attempts that failed first."""
+
+    source: str
+    artifact: str
+    recipe: str
+    state: str
+    why: str
+    sqnr_db: float | None = None
+    before: tuple[str, ...] = ()
+    reachable: bool = True
+
+    def told(
+        self, state: str, why: str, *, sqnr_db: float | None = None, before: Sequence[str] = (), reachable: bool = True
+    ) -> Cell:
+        return replace(self, state=state, why=why, sqnr_db=sqnr_db, before=tuple(before), reachable=reachable)
+
+    @property
+    def short(self) -> str:
+        if self.state != "succeeded":
+            return ("refused" if self.reachable else "–") if self.state == "refused" else "**failed**"
+        if self.sqnr_db is None:
+            return "as it is" if not self.why else "yes"
+        return "exact" if self.sqnr_db >= IDENTICAL_DB else f"{self.sqnr_db:.0f} dB"
+
+
+def page(cells: Sequence[Cell], stages: Sequence[str]) -> str:
+    return "\n".join(_page(cells, stages)) + "\n"
+
+
+def _page(cells: Sequence[Cell], stages: Sequence[str]) -> Iterator[str]:
+    states = Counter(cell.state for cell in cells)
+    counts = ", ".join(f"{states[state]} {state}" for state in STATES)
+    sizes = [len({getattr(cell, name) for cell in cells}) for name in ("source", "artifact", "recipe")]
+    yield "# The matrix: what becomes of every source format"
+    yield "\nMade by `make matrix` from a run over a small real model of each source format; not to be edited."
+    yield f"\n**{len(cells)} cells** ({sizes[0]} sources × {sizes[1]} artifacts × {sizes[2]} recipes): {counts}."
+    yield "\nA figure is the lowest SQNR that a stage of the route proved against the model it was given; `–` is a cell"
+    yield "that no chain of stages makes. Every cell, with its route, reason or evidence, is listed below the tables."
+    yield f"\nMade with: {', '.join(stages)}."
+    for recipe in dict.fromkeys(cell.recipe for cell in cells):
+        yield from _table(recipe, [cell for cell in cells if cell.recipe == recipe])
+    yield "\n## Cells that have a route\n"
+    yield from (_line(cell) for cell in cells if cell.reachable)
+    yield "\n## Cells that no chain of stages makes\n"
+    unmade = sorted((cell for cell in cells if not cell.reachable), key=lambda cell: cell.why)
+    for why, group in groupby(unmade, key=lambda cell: cell.why):
+        named = [f"`{cell.source}` → `{cell.artifact}`, `{cell.recipe}`" for cell in group]
+        yield f"- {why} ({len(named)}): {'; '.join(named)}"
+
+
+def _table(recipe: str, cells: Sequence[Cell]) -> Iterator[str]:
+    yield f"\n## {recipe}\n"
+    if not any(cell.reachable for cell in cells):
+        yield f"None of its {len(cells)} cells has a route."
+        return
+    artifacts = list(dict.fromkeys(cell.artifact for cell in cells))
+    yield f"| from \\ to | {' | '.join(artifacts)} |"
+    yield "|---" * (len(artifacts) + 1) + "|"
+    for source, row in groupby(cells, key=lambda cell: cell.source):
+        yield f"| {source} | {' | '.join(cell.short for cell in row)} |"
+
+
+def _line(cell: Cell) -> str:
+    figure = f" ({cell.short})" if cell.state == "succeeded" and cell.sqnr_db is not None else ""
+    why = _shown(cell.why) or "the model as it is"
+    before = f"; before it: {'; '.join(map(_shown, cell.before))}" if cell.before else ""
+    return f"- `{cell.source}` → `{cell.artifact}`, `{cell.recipe}`: {cell.state}{figure}: {why}{before}"
+
+
+def _shown(text: str) -> str:
+    """Put a tool's words on one short line without the folders of the machine it ran on."""
+    line = _PLACES.sub("", " ".join(text.split())).replace("|", "\\|")
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
+Address = tuple[str, str, str]
+
+
+def read_states(document: str) -> dict[Address, str]:
+    """Read the cells that have a route, and how they ended."""
+    found = (_LINE.match(line) for line in document.splitlines())
+    return {(line[1], line[2], line[3]): line[4] for line in found if line}
+
+
+def read_unmade(document: str) -> set[Address]:
+    _, _, unmade = document.partition("## Cells that no chain of stages makes")
+    return set(re.findall(r"`([\w-]+)` → `([\w-]+)`, `([\w-]+)`", unmade))
+
+
+def read_stages(document: str) -> list[str]:
+    found = _STAGES.search(document)
+    return found[1].split(", ") if found else []
+
+
+def read_totals(document: str) -> tuple[int, ...]:
+    found = _TOTAL.search(document)
+    return tuple(map(int, found.groups())) if found else ()
