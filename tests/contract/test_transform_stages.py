@@ -14,7 +14,9 @@ from farm.domain.facts import Format
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 from tests.stage_fixtures import Answer, Call
 from tests.transform_fixtures import CUBE, Source, calibration, call, cube_model, run_in, sources
+from workers.edgetpu.model import read_model
 from workers.stages import load_specs
+from workers.stages.quantize.full_integer import float_operators
 
 pytestmark = pytest.mark.toolchain
 
@@ -130,6 +132,25 @@ def test_a_quantized_model_saved_for_onnx_runtime_stays_quantized() -> None:
 
     assert made.facts["sqnr_db"] >= FLOAT_DB / 2
     assert any("QLinear" in operator for operator in inspected.facts["operators"])
+
+
+@pytest.mark.parametrize("source", [Format.KERAS, Format.TFLITE])
+def test_full_integer_leaves_no_float_from_input_to_output(source: Format) -> None:
+    """So that the Edge TPU compiler reads it; the contract tells how to quantize the source's samples."""
+    stage, model = f"quantize-{source}-int8-full-integer", sources()[source]
+    found = run_in("builder", {"int8": call(stage, model, calibration=calibration(model.inputs))})["int8"]
+    contract = contract_of(found)
+
+    assert float_operators(read_model(found.output("model").read_bytes())) == []
+    assert found.facts["edgetpu_predicted"]["refusal"] is None
+    for binding in (*contract.inputs, *contract.outputs):
+        assert binding.artifact.dtype == "int8"
+        assert binding.artifact.scale is not None
+        assert any(f"{binding.source.name}: float32 → int8 (scale" in change for change in contract.changes)
+
+
+def test_a_float_file_is_not_taken_for_an_integer_one() -> None:
+    assert "CONV_2D" in float_operators(read_model(sources()[Format.TFLITE].path.read_bytes()))
 
 
 def test_a_model_left_in_training_mode_is_the_submitters_to_mend() -> None:

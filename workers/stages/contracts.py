@@ -289,10 +289,15 @@ def _change(what: str, binding: Binding) -> Iterator[str]:
     if source.name != artifact.name:
         yield f"{what} {source.name}: renamed to {artifact.name}"
     if source.dtype != artifact.dtype:
-        yield f"{what} {source.name}: {source.dtype} → {artifact.dtype}"
+        yield f"{what} {source.name}: {source.dtype} → {artifact.dtype}{_parameters(artifact)}"
     if binding.transpose is not None:
         before, after = _NAMED_LAYOUTS.get(binding.transpose, ("axes in order", str(list(binding.transpose))))
         yield f"{what} {source.name}: {before} → {after}"
+
+
+def _parameters(spec: TensorSpec) -> str:
+    """Say how an integer tensor stands for real values."""
+    return "" if spec.scale is None else f" (scale {spec.scale:.6g}, zero point {spec.zero_point or 0})"
 
 
 def _told(inputs: tuple[Binding, ...], outputs: tuple[Binding, ...]) -> tuple[str, ...]:

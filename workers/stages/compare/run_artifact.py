@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
 from farm.domain.codec import encode
-from farm.domain.errors import ArtifactBroken, ContractMismatch
+from farm.domain.errors import ArtifactBroken, ContractMismatch, CorruptModel, MissingFile
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, Session, deployable_runtimes
 from workers.runtimes.binding import to_artifact, to_source
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+
+
+UNREADABLE: tuple[type[Exception], ...] = (CorruptModel, MissingFile)
+"""How our own code refuses a file before the runtime sees it."""
 
 
 def run_compare(runtime: Runtime, given: StageInput) -> StageOutput:
@@ -71,7 +75,7 @@ def open_artifact(runtime: Runtime, path: Path, *, threads: int = 1) -> Session:
     """
     try:
         return runtime.load(path, threads=threads)
-    except runtime.refusals() as exc:
+    except (*runtime.refusals(), *UNREADABLE) as exc:
         raise ArtifactBroken(
             f"The artifact does not load in {runtime.name}: {plain(str(exc), limit=500)}", tool=runtime.name
         ) from exc

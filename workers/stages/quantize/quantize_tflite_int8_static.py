@@ -28,11 +28,15 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOS
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Which operators are quantized, and whether ranges are averaged over samples (outliers are cut) or spanned."""
+    """Which operators are quantized, and whether ranges are averaged over samples (outliers are cut) or spanned.
+
+    `integer_io` makes integers of inputs and outputs too.
+    """
 
     name: str
     operators: tuple[str, ...]
     averaged: bool
+    integer_io: bool = False
 
 
 WAYS = (
@@ -74,16 +78,16 @@ def run(given: StageInput) -> StageOutput:
     )
 
 
-def recipe(operators: tuple[str, ...]) -> Any:
-    """Return the tool's manager of a recipe for these operators; inputs and outputs stay float."""
+def recipe(way: Way) -> Any:
+    """Return the tool's manager of a recipe for these operators."""
     from ai_edge_quantizer import qtyping, recipe_manager
 
     manager = recipe_manager.RecipeManager()
-    for name in operators:
+    for name in way.operators:
         manager.add_static_config(".*", qtyping.TFLOperationName[name], activation_num_bits=8, weight_num_bits=8)
     per_tensor = qtyping.QuantGranularity.TENSORWISE
     manager.add_static_config(".*", qtyping.TFLOperationName[MATMUL], 8, 8, weight_granularity=per_tensor)
-    for name in ("INPUT", "OUTPUT"):
+    for name in () if way.integer_io else ("INPUT", "OUTPUT"):
         manager.add_quantization_config(".*", qtyping.TFLOperationName[name], algorithm_key="no_quantize")
     return manager
 
@@ -96,7 +100,7 @@ def quantize(model: Path, path: Path, signature: str | None, rows: list[Feeds], 
     from ai_edge_quantizer import calibrator, quantizer
     from ai_edge_quantizer.utils import qsv_utils
 
-    manager = recipe(way.operators)
+    manager = recipe(way)
     update = qsv_utils.moving_average_update if way.averaged else qsv_utils.min_max_update
     ranges = calibrator.Calibrator(str(model), num_threads=1, qsv_update_func=update)
     ranges.calibrate({signature: rows}, manager)
@@ -107,14 +111,14 @@ def quantize(model: Path, path: Path, signature: str | None, rows: list[Feeds], 
 def _writer(model: Path, samples: Samples, way: Way) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         with tool_call("ai-edge-quantizer"):
-            signature, names = _signature(model)
+            signature, names = signature_of(model)
             rows = [{names[name]: array for name, array in feed.items()} for feed in samples.calibration]
             quantize(model, path, signature, rows, way)
 
     return write
 
 
-def _signature(model: Path) -> tuple[str | None, dict[str, str]]:
+def signature_of(model: Path) -> tuple[str | None, dict[str, str]]:
     """Return the signature's key, and its name for each input tensor."""
     from ai_edge_litert.interpreter import Interpreter
 

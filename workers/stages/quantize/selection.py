@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.domain.artifact import Contract
-from farm.domain.errors import ArtifactBroken, ConversionFailed, ToolchainError
+from farm.domain.artifact import Binding, Contract
+from farm.domain.errors import ArtifactBroken, ContractMismatch, ConversionFailed, ToolchainError
 from farm.domain.facts import Format
 from farm.domain.recipe import RECIPES
 from farm.domain.stage import StageInput
 from workers.runtimes import Session, runtime_of
+from workers.runtimes.binding import to_artifact, to_source
 from workers.stages.compare.numerics import OutputError
-from workers.stages.contracts import all_finite, bind_unchanged
+from workers.stages.contracts import all_finite, bind_unchanged, prove
 from workers.stages.samples import SEED, Feeds, iterate_samples
 from workers.stages.transforms import given_contract, open_artifact
 
@@ -71,10 +72,13 @@ def choose(
     candidates: Sequence[Candidate],
     *,
     source_kind: Format | None = None,
+    known_as: Mapping[str, str] | None = None,
 ) -> Chosen:
     """Return the first candidate whose worst output reaches `ENOUGH_DB`, else the best of all.
 
-    `kind` is the format of the candidates, and of files["model"] unless `source_kind` says another.
+    `kind` is the format of the candidates, and of files["model"] unless `source_kind` says another. Tensors keep dtype
+    and layout, and are bound by name or order; with `known_as`, the name that the tool gave to an input by the model's,
+    they may be integers, and a sample tells which is which.
 
     Raises:
         ConversionFailed: every candidate failed; the evidence tells why each did.
@@ -88,7 +92,11 @@ def choose(
         try:
             candidate.write(path)
             artifact = open_artifact(kind, path)
-            contract = bind_unchanged(given_contract(given), source, artifact)
+            if known_as is None:
+                contract = bind_unchanged(given_contract(given), source, artifact)
+            else:
+                probe = samples.selection[0], expected[0]
+                contract = prove(given_contract(given), *probe, artifact, known_as=known_as).contract
             found = Chosen(path, candidate.name, contract, _worst_db(given, contract, artifact, samples, expected))
         except ToolchainError as exc:
             tried[candidate.name] = exc.message
@@ -107,13 +115,25 @@ def _worst_db(
 ) -> float:
     """Return the SQNR (dB) of the output that lost most, over the selection samples."""
     model = given_contract(given)
-    errors = [OutputError() for _ in model.outputs]
+    inputs, outputs = _between(model.inputs, contract.inputs), _between(model.outputs, contract.outputs)
+    errors = [OutputError() for _ in outputs]
     for feed, reference in zip(samples.selection, expected, strict=True):
-        pairs = zip(model.inputs, contract.inputs, strict=True)
-        answers = _run(artifact, {new.artifact.name: feed[old.artifact.name] for old, new in pairs})
-        for error, old, new in zip(errors, model.outputs, contract.outputs, strict=True):
-            error.add(reference[old.artifact.name], answers[new.artifact.name])
+        answers = to_source(_run(artifact, to_artifact(feed, inputs)), outputs)
+        for error, binding in zip(errors, outputs, strict=True):
+            error.add(reference[binding.source.name], answers[binding.source.name])
     return min(error.sqnr_db for error in errors)
+
+
+def _between(model: tuple[Binding, ...], artifact: tuple[Binding, ...]) -> tuple[Binding, ...]:
+    """Bind the model's tensors to those of the artifact made of it.
+
+    Raises:
+        ContractMismatch: another layout.
+    """
+    for old, new in zip(model, artifact, strict=True):
+        if old.transpose != new.transpose:
+            raise ContractMismatch(f"Quantization changed the order of axes of {old.artifact} in {new.artifact}.")
+    return tuple(Binding(old.artifact, new.artifact) for old, new in zip(model, artifact, strict=True))
 
 
 def _run(artifact: Session, feed: Feeds) -> dict[str, NDArray[Any]]:
