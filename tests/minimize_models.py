@@ -102,6 +102,15 @@ def no_kernel(folder: Path) -> None:
     graph.save(folder, [1, 10])
 
 
+def external(folder: Path) -> None:
+    """Write no_kernel again, its weights outside and then lost."""
+    (folder / "external").mkdir()
+    model, weights = onnx.load(folder / "no_kernel.onnx"), {"location": "weights.bin", "size_threshold": 64}
+    onnx.save(model, folder / "external" / "model.onnx", save_as_external_data=True, **weights)
+    (folder / "external" / "weights.bin").unlink()
+
+
 if __name__ == "__main__":
     for make in (one_operator, two_nodes, no_kernel):
         make(Path(sys.argv[1]))
+    external(Path(sys.argv[1]))

@@ -312,7 +312,7 @@ class Search:
 def hints(operators: list[str], target: Signature) -> list[Part]:
     """List parts around the operators that the failure names, smallest first; the rarest types are asked first."""
     said = f"{target.operator or ''} {target.message}".upper()
-    words = set(re.findall(r"[A-Z]+", said)) | set(re.findall(r"[A-Z#]+", said))
+    words = set(re.findall(r"[A-Z#]+", said))
     named = [at for at, name in enumerate(operators) if _DIGITS.sub("#", name.upper()) in words]
     counts = Counter(operators)
     named.sort(key=lambda at: (-len(operators[at]), counts[operators[at]], at))
