@@ -83,21 +83,27 @@ def _pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as exc:
-        raise _refused(path, exc) from exc
+        raise _program(path) or _unsafe(path, exc) from exc
     except (RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError, OSError) as exc:
-        raise CorruptModel(
+        raise _program(path) or CorruptModel(
             f"{path.name} cannot be read as weights: {type(exc).__name__}: {str(exc)[:400]}", remedy=_SAVE_AGAIN
         ) from exc
 
 
-def _refused(path: Path, exc: Exception) -> FarmError:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name.partition("/")[2] for name in archive.namelist()]
-        if "constants.pkl" in names or any(name.startswith("models/") for name in names):
-            return UnknownFormat(
-                f"{path.name} is a whole program of torch, not weights.", remedy="Submit it without a builder file."
-            )
+def _program(path: Path) -> FarmError | None:
+    """Say that the file is a whole program where it is one: TorchScript, or an exported program."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if "constants.pkl" not in names and not any(name.startswith("models/") for name in names):
+        return None
+    return UnknownFormat(
+        f"{path.name} is a whole program of torch, not weights.", remedy="Submit it without a builder file."
+    )
+
+
+def _unsafe(path: Path, exc: Exception) -> FarmError:
     return UnsafeModel(
         f"{path.name} is a pickle that holds more than tensors, which could run code when it is loaded; it was not "
         f"loaded: {str(exc).splitlines()[-1][:300]}",
