@@ -108,6 +108,6 @@ def runtime_of(source: Format) -> Runtime:
         LookupError: none does.
     """
     for runtime in load_runtimes().values():
-        if source in runtime.accepts:
+        if source in runtime.accepts and runtime.device is None:
             return runtime
     raise LookupError(f"no runtime executes {source}")
