@@ -96,7 +96,7 @@ def _isolation(config: Settings, facts: HostFacts) -> Sandbox:
         raise IsolationTooWeak(
             f"This machine is emulated ({'; '.join(facts.emulation.evidence)}), where the sandbox's layers do not "
             "exist, and no launcher was named that would run its steps from outside.",
-            remedy="Start it on the machine itself: farm worker --profile NAME --root DIR (docs/emulated-hosts.md).",
+            remedy="Start it on the machine itself: farm worker --profile NAME --root DIR.",
         )
     return Sandbox(
         folder=config.work_dir.resolve() / "sandbox",
