@@ -2,8 +2,9 @@
 
 Tested with ai-edge-litert 2.3.0 and stand-ins for libedgetpu's answers; not yet run on a device. Source: Coral
 documentation, "Run inference on the Edge TPU with Python"; google-coral/libedgetpu.
-A folder holds the segments of a model that was compiled for several devices or for less memory: each gets the tensors that the one before it gives, by name.
-A model that was not compiled runs on the host's processor all the same, which the pinned reference model makes use of.
+A folder holds the segments of a model that was compiled for several devices or for less memory: each gets the tensors
+that the one before it gives, by name. A model that was not compiled runs on the host's processor all the same, which
+the pinned reference model makes use of.
 """
 
 from __future__ import annotations
