@@ -26,6 +26,8 @@ class ToyOptions(Options):
     samples: int = 8
     threads: int = 1
     metric: str = "top1"
+    part: str | None = None
+    reports: bool = False
     ranges: Mapping[str, tuple[float, float]] | None = None
 
 

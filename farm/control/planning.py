@@ -11,6 +11,7 @@ from farm.domain.codec import decode, encode
 from farm.domain.errors import BadRequest, FarmError
 from farm.domain.facts import ModelFacts
 from farm.domain.inputs import parse_input
+from farm.domain.metric import LABEL_FREE_METRICS
 from farm.domain.plan import Plan
 from farm.domain.planner import make_plan
 from farm.domain.progress import ENDED, StepPhase, StepState
@@ -72,7 +73,7 @@ def _submitted(name: str, model: ModelRequest, inspections: Inspections) -> Subm
         if found and found.failure:
             failures.append(found.failure)
         arrays.append(dict(found.facts.get("arrays", {})) if found else {})
-    if model.metric and not model.evaluation:
+    if model.metric and not model.evaluation and not (model.calibration and model.metric in LABEL_FREE_METRICS):
         failures.append(
             BadRequest(f"Metric {model.metric} needs evaluation data.", remedy="Add --evaluation FILE.npz.").failure
         )

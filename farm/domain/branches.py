@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from farm.domain.artifact import Artifact
 from farm.domain.binding import bind, reproduction_step
 from farm.domain.catalogue import Target
+from farm.domain.data import Part, reports
 from farm.domain.errors import EnvironmentMissing
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS
 from farm.domain.plan import SOURCE, Branch, Check, Input, PlannedStep
 from farm.domain.recipe import BASELINE
 from farm.domain.routes import Route, choose
 from farm.domain.stage import Kind, StageSpec
 from farm.domain.wanted import Submitted, Wanted, World
-
-DEFAULT_METRIC = "top1"
 
 
 @dataclass(slots=True)
@@ -110,15 +110,16 @@ class Row:
     def _branch(self, route: Route) -> Branch:
         made = self._transforms(route)
         at = made[-1]
-        samples = self._reference(self.model.evaluation or self.model.calibration, 8)
+        samples = self._reference(self.model.evaluation or self.model.calibration, 8, **self._part(route))
         reference = Input("samples", step=samples, output="samples")
         checks = self._checks(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
         measure = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads)
         evaluate: str | None = None
         evaluation: tuple[str, ...] = ()
-        if self.model.evaluation is not None:
-            scored = self._reference(self.model.evaluation, 100_000)
+        scoring = self.model.evaluation or (self.model.calibration if self._agreement_is_asked else None)
+        if scoring is not None:
+            scored = self._reference(scoring, 100_000, **self._part(route))
             given = (at, Input("evaluation", step=scored, output="samples"))
             evaluate = self._on_target(Kind.EVALUATE, given, metric=self.model.metric or DEFAULT_METRIC)
             evaluation = (scored, evaluate)
@@ -136,23 +137,42 @@ class Row:
             measure,
             evaluate,
             format=route.stages[-1].target if route.stages else self._source_format,
-            compared_on=self._compared_on,
+            compared_on=self._compared_on(route),
             checks=checks,
             reproductions=self._reproductions(route, transforms),
         )
 
-    @property
-    def _compared_on(self) -> str:
+    def _compared_on(self, route: Route) -> str:
         if self.model.evaluation:
             return "evaluation"
-        return "calibration" if self.model.calibration else "seeded"
+        if self.model.calibration:
+            return "report" if self._part(route) else "calibration"
+        return "seeded"
+
+    @property
+    def _agreement_is_asked(self) -> bool:
+        """Tell whether samples without labels are to be scored."""
+        return self.model.metric in LABEL_FREE_METRICS
+
+    def _part(self, route: Route) -> dict[str, str]:
+        """Choose the calibration samples that are compared: those of the report, where all stages leave them out."""
+        leave = all(_leaves_report(spec) for spec in route.stages if "calibration" in spec.inputs)
+        return {"part": Part.REPORT.value} if self._reports and leave else {}
+
+    @property
+    def _reports(self) -> bool:
+        """Tell whether a part of the calibration data is kept for the report."""
+        evaluated = self.model.evaluation is not None
+        given = self.model.calibration is not None
+        return given and reports(self.model.calibration_arrays, self.fixed, evaluated=evaluated)
 
     def _transforms(self, route: Route) -> list[Input]:
         """Chain the stages of a route: the source, then what each of them makes."""
         made = [Input("model", artifact=self.model.artifact)]
         for spec in route.stages:
             data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
-            made.append(Input("model", step=self._step(spec, (made[-1], *data))))
+            told = {"reports": self._reports} if data and _leaves_report(spec) else {}
+            made.append(Input("model", step=self._step(spec, (made[-1], *data), **told)))
         return made
 
     def _checks(self, route: Route, made: Sequence[Input], reference: Input) -> tuple[Check, ...]:
@@ -193,7 +213,7 @@ class Row:
         why = " ".join(reasons) or f"no deployable runtime here opens {check.format}."
         return replace(check, not_checked=f"not checked: {why}")
 
-    def _reference(self, data: Artifact | None, count: int) -> str:
+    def _reference(self, data: Artifact | None, count: int, **part: str) -> str:
         source = self._source_format
         spec = self.steps.world.catalogue.of_kind(Kind.REFERENCE, source=source)
         if spec is None:
@@ -201,7 +221,7 @@ class Row:
         given = (Input("samples", artifact=data),) if data else ()
         ranges = self.model.facts.extra.get("ranges") if self.model.facts and not data else None
         told = {"ranges": ranges} if ranges else {}
-        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **told)
+        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **told, **part)
 
     def _on_target(self, kind: Kind, inputs: tuple[Input, ...], **options: Any) -> str:
         spec = self.steps.world.catalogue.of_kind(kind, runtime=self.runtime)
@@ -212,3 +232,8 @@ class Row:
     def _step(self, spec: StageSpec, inputs: tuple[Input, ...], **options: Any) -> str:
         title = f"{spec.name} · {self.model.name} → {self.target.name} · {self.recipe}"
         return self.steps.add(spec, inputs, spec.options(**self._specs, **options), target=self.target, title=title)
+
+
+def _leaves_report(spec: StageSpec) -> bool:
+    """Tell whether a stage that calibrates can be told to leave out the samples of the report."""
+    return any(option.name == "reports" for option in fields(spec.options))

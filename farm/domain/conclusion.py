@@ -62,6 +62,7 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "refused_routes": list(result.refused_routes),
         "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
+        "notes": list(result.notes),
     }
 
 

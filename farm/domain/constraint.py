@@ -10,7 +10,7 @@ from typing import Any
 
 from farm.domain.catalogue import near_misses
 from farm.domain.errors import BadRequest
-from farm.domain.verdict import LOWER_IS_BETTER
+from farm.domain.metric import LOWER_IS_BETTER
 
 Body = Mapping[str, Any]
 """A result in the fields of report.schema.json."""

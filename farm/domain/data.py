@@ -9,11 +9,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from farm.domain.errors import BadData
 from farm.domain.facts import TensorSpec
 from farm.domain.inputs import LABELS
+from farm.domain.recipe import BASELINE, RECIPES
 
 ENOUGH_ALONE = 16
 """Different samples that calibration data needs when it must also select and report."""
@@ -69,6 +71,20 @@ def sample_digests(arrays: ArrayFacts, inputs: Sequence[TensorSpec]) -> list[str
     return joined(rows) if rows and all(rows) else []
 
 
+def reports(calibration: ArrayFacts, inputs: Sequence[TensorSpec], *, evaluated: bool) -> bool:
+    """Tell whether a part of the calibration data is kept for the report.
+
+    It is when no evaluation data does that. Of very many samples inspection kept no digests: they are enough.
+    """
+    digests = sample_digests(calibration, inputs)
+    return not evaluated and (not digests or len(set(digests)) >= ENOUGH_ALONE)
+
+
+def without_calibration() -> str:
+    """Name the recipes that need no data, for refusals of data that is missing or too little."""
+    return ", ".join(name for name, recipe in RECIPES.items() if not recipe.needs_calibration and name != BASELINE)
+
+
 def data_errors(
     calibration: ArrayFacts | None, evaluation: ArrayFacts | None, inputs: Sequence[TensorSpec]
 ) -> list[BadData]:
@@ -82,7 +98,8 @@ def data_errors(
         errors.append(
             BadData(
                 f"The calibration data holds {len(set(ours))} different samples; {least} are needed{why}.",
-                remedy="Add samples of what the model meets in use; some tens are better.",
+                remedy="Add samples of what the model meets in use (some tens are better), or take recipes that need "
+                f"none: {without_calibration()}.",
             )
         )
     if shared := set(ours) & set(theirs):
@@ -95,8 +112,17 @@ def data_errors(
     return errors
 
 
-def data_notes(arrays: ArrayFacts, inputs: Sequence[TensorSpec], *, what: str) -> list[str]:
-    """Say what is poor about a data file, in sentences for the report."""
+def data_notes(
+    arrays: ArrayFacts,
+    inputs: Sequence[TensorSpec],
+    *,
+    what: str,
+    ranges: Mapping[str, Sequence[float]] = MappingProxyType({}),
+) -> list[str]:
+    """Say what is poor about a data file, in sentences for the report.
+
+    `ranges` are the ends, both included, that the model declares for an input's values.
+    """
     digests = sample_digests(arrays, inputs)
     different = len(set(digests))
     notes = []
@@ -108,6 +134,12 @@ def data_notes(arrays: ArrayFacts, inputs: Sequence[TensorSpec], *, what: str) -
         f"The {what} array {name!r} holds one value only, {facts.get('minimum')}."
         for name, facts in arrays.items()
         if facts.get("constant") and name != LABELS
+    ]
+    notes += [
+        f"The {what} array {name!r} holds values from {arrays[name]['minimum']:g} to {arrays[name]['maximum']:g}; the "
+        f"model declares {low:g} to {high:g}."
+        for name, (low, high) in ranges.items()
+        if "minimum" in arrays.get(name, {}) and not low <= arrays[name]["minimum"] <= arrays[name]["maximum"] <= high
     ]
     classes = arrays.get(LABELS, {}).get("classes")
     if classes == 1:

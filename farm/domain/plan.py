@@ -94,7 +94,8 @@ class Branch:
     """One route of a result: its steps in order, and which of them say what.
 
     `artifact` is where the result's file comes from: the last transform, or the source itself. `compared_on` says which
-    samples its numerics are of: "evaluation", "calibration" (which flatters what was calibrated on them) or "seeded".
+    samples its numerics are of: "evaluation", "report" (calibration samples that neither calibrated nor selected),
+    "calibration" (which flatters what was calibrated on them) or "seeded".
     `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
     should it fail; those steps are none of the branch's own.
     """
@@ -118,7 +119,7 @@ class PlannedResult:
 
     `baseline` is the index of the float32 result it is held against. An unlisted result is such a baseline that
     nobody asked for: it is run, not reported. `failure` says why no branch exists; `reachable` is False when no chain
-    of stages leads there from the model's format.
+    of stages leads there from the model's format. `notes` say what is poor about the data.
     """
 
     model: str
@@ -134,6 +135,7 @@ class PlannedResult:
     changes: tuple[str, ...] = ()
     refused_routes: tuple[str, ...] = ()
     reachable: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from farm.domain.branches import DEFAULT_METRIC, Row, Steps
+from farm.domain.branches import Row, Steps
 from farm.domain.catalogue import Target, near_misses
+from farm.domain.data import data_errors, data_notes, without_calibration
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
+from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.wanted import Reason, Submitted, Wanted, World
-
-LABEL_FREE_METRICS = ("agreement",)
-"""Metrics that hold an artifact against the source's outputs instead of labels."""
 
 
 def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
@@ -191,12 +190,21 @@ class _Builder:
 
     def _data_errors(self, model: Submitted, fixed: tuple[TensorSpec, ...]) -> list[FarmError]:
         errors: list[FarmError] = []
+        if model.metric and model.metric not in METRICS:
+            errors.append(_unknown("metric", model.metric, METRICS))
         if model.calibration:
             errors += check_arrays(model.calibration_arrays, fixed, what="calibration")
         if model.evaluation:
             needs_labels = (model.metric or DEFAULT_METRIC) not in LABEL_FREE_METRICS
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
-        return errors
+        if errors:
+            return errors
+        calibration = model.calibration_arrays if model.calibration and self._calibrates else None
+        return [*data_errors(calibration, model.evaluation_arrays if model.evaluation else None, fixed)]
+
+    @property
+    def _calibrates(self) -> bool:
+        return any(RECIPES[recipe].needs_calibration for recipe in self.wanted.recipes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +229,8 @@ class _Context:
         if RECIPES[recipe].needs_calibration and self.model.calibration is None:
             error = Incompatible(
                 f"Recipe {recipe} needs calibration data, and {self.model.name} has none.",
-                remedy="Add --calibration FILE.npz with samples in the tens, arrays by input name.",
+                remedy="Add --calibration FILE.npz with samples in the tens, arrays by input name, or take recipes "
+                f"that need none: {without_calibration()}.",
             )
             return self.failed(target, runtime, recipe, error.failure)
         world = self.builder.world
@@ -247,4 +256,20 @@ class _Context:
             inspect=self.model.inspect,
             changes=batch_fixed(facts.inputs, self.fixed),
             refused_routes=tuple(refused),
+            notes=self.notes,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what is poor about the model's data."""
+        ranges = (self.model.facts.extra.get("ranges") if self.model.facts else None) or {}
+        given = (
+            ("calibration", self.model.calibration, self.model.calibration_arrays),
+            ("evaluation", self.model.evaluation, self.model.evaluation_arrays),
+        )
+        return tuple(
+            note
+            for what, file, arrays in given
+            if file is not None
+            for note in data_notes(arrays, self.fixed, what=what, ranges=ranges)
         )

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from farm.domain.metric import LOWER_IS_BETTER
 from farm.domain.recipe import BASELINE, RECIPES
 
 ACCURACY_KEPT = 0.99
 """Share of the float score under which a result is degraded (MLPerf Inference's bar for image classification)."""
-
-LOWER_IS_BETTER = ("mae",)
-"""Metrics of errors; every other one grows with quality."""
 
 
 class Verdict(StrEnum):

@@ -129,7 +129,7 @@ def _poor(report: Report, result: Result) -> Story:
     return Story(
         result=text.plain(result.folder),
         verdict=str(result.verdict),
-        told=_plain(told),
+        told=_plain([*told, *result.notes]),
         action=text.plain(_ACTIONS[verdicts[0]](report, result)),
         command=text.plain(_command_for(verdicts[0], report, result)),
         who_must_act="operator" if verdicts[0] == "invalid-measurement" else "submitter",

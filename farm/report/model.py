@@ -269,6 +269,7 @@ class Result(Part):
     tool_versions: list[ToolVersion] = Field(default_factory=list)
     verdicts: list[str] = Field(default_factory=list)
     reproduction: Reproduction | None = _unknown()
+    notes: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _predictions_never_count(self) -> Result:

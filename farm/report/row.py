@@ -75,6 +75,7 @@ def note(result: Result) -> str | None:
     elif result.execution_summary is not None and result.execution_summary.reused:
         notes.append(_reuse(result.execution_summary.age_s, result))
     notes += [_numerics(result.numerics)] if result.numerics else []
+    notes += [text.plain(said) for said in result.notes]
     return " ".join(part for part in notes if part) or None
 
 

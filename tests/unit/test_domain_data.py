@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.domain.data import ENOUGH_ALONE, ENOUGH_BESIDE, Part, data_errors, data_notes, sample_digests, split
+from farm.domain.data import ENOUGH_ALONE, ENOUGH_BESIDE, Part, data_errors, data_notes, reports, sample_digests, split
 from farm.domain.facts import TensorSpec
 
 X = (TensorSpec("x", "float32", (1, 4)),)
@@ -95,6 +95,29 @@ def test_poor_data_is_said(found: dict[str, Any], says: str) -> None:
     (note,) = data_notes(found, X, what="calibration")
 
     assert says in note
+
+
+def test_values_out_of_what_the_model_declares_are_said() -> None:
+    found = arrays(*numbered(70), minimum=0.0, maximum=255.0)
+
+    assert data_notes(found, X, what="calibration", ranges={"x": (0.0, 255.0)}) == []
+    (note,) = data_notes(found, X, what="calibration", ranges={"x": (0.0, 1.0)})
+    assert note == "The calibration array 'x' holds values from 0 to 255; the model declares 0 to 1."
+
+
+def test_too_few_samples_come_with_the_recipes_that_need_none() -> None:
+    (refused,) = data_errors(arrays(*numbered(3)), None, X)
+
+    assert refused.remedy
+    assert "float16, " in refused.remedy
+    assert "int8-static" not in refused.remedy
+
+
+def test_samples_are_kept_for_the_report_when_nothing_else_reports_and_they_suffice() -> None:
+    assert reports(arrays(*numbered(ENOUGH_ALONE)), X, evaluated=False)
+    assert not reports(arrays(*numbered(ENOUGH_ALONE - 1)), X, evaluated=False)
+    assert not reports(arrays(*numbered(ENOUGH_ALONE)), X, evaluated=True)
+    assert reports({"x": {"dtype": "float32", "shape": [10**6, 4]}}, X, evaluated=False)
 
 
 def test_good_data_has_no_note() -> None:

@@ -44,7 +44,8 @@ def test_a_real_stage_answers_with_facts(tmp_path: Path) -> None:
     (tmp_path / "call.json").write_text(json.dumps({"stage": "inspect-npz", "files": {"model": "data.npz"}}))
     harness.main(tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["facts"] == {"arrays": {"x": {"dtype": "float32", "shape": [4, 3]}}, "samples": 4}
+    assert result["facts"]["samples"] == 4
+    assert result["facts"]["arrays"]["x"].items() >= {"dtype": "float32", "shape": [4, 3], "constant": True}.items()
     assert result["tool_versions"] == {"numpy": np.__version__}
 
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.errors import BadData, BadRequest
-from farm.domain.planner import DEFAULT_METRIC, LABEL_FREE_METRICS
-from farm.domain.verdict import LOWER_IS_BETTER
+from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, LOWER_IS_BETTER, METRICS
 from workers.stages.evaluate.metrics import Scored, load_metrics, metric_named
 from workers.stages.evaluate.metrics.classification import wilson
 
@@ -105,6 +104,7 @@ def test_an_unknown_metric_names_near_misses() -> None:
 
 
 def test_what_planner_and_verdict_know_of_metrics_is_true() -> None:
-    assert DEFAULT_METRIC in load_metrics()
+    assert set(METRICS) == set(load_metrics())
+    assert DEFAULT_METRIC in METRICS
     assert {m.name for m in load_metrics().values() if not m.needs_labels} == set(LABEL_FREE_METRICS)
     assert set(LOWER_IS_BETTER) <= set(load_metrics())

@@ -7,21 +7,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.domain.data import sample_digests, split
 from farm.domain.errors import BadData
 from farm.domain.facts import TensorSpec
+from farm.domain.stage import Options, StageInput
+from workers.stages.inspect.npz import run as inspect_npz
 from workers.stages.npz import NpzReader
 from workers.stages.reference.data import check_data, chosen_rows, generated_samples, user_samples
+from workers.stages.samples import split_rows
 
 IMAGE = TensorSpec("image", "float32", (1, 2, 3))
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000))
 def test_rows_are_distinct_and_spread(available: int, wanted: int) -> None:
-    rows = chosen_rows(available, wanted)
+    rows = chosen_rows(range(available), wanted)
     assert len(rows) == min(available, wanted)
     assert list(rows) == sorted(set(rows))
     assert rows[-1] < available
     assert available - rows[-1] <= available // len(rows) + 1
+
+
+def test_rows_are_chosen_among_those_meant() -> None:
+    assert chosen_rows((3, 5, 8, 13), 2) == (3, 8)
+
+
+def test_parts_of_a_file_go_by_the_values_that_inspection_saw(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "x.npz", image=rng.random((16, 1, 2, 3), np.float32), **{"mask": np.zeros((16, 4), np.int8)})
+    specs = (IMAGE, TensorSpec("mask", "int8", (1, 4)))
+    facts = inspect_npz(StageInput({"model": tmp_path / "x.npz"}, Options(), {}, None, tmp_path)).facts["arrays"]
+
+    with NpzReader(tmp_path / "x.npz") as data:
+        found = split_rows(data, specs, reports=True)
+
+    assert found == split(sample_digests(facts, specs), reports=True)
+    assert (len(found.calibration), len(found.selection), len(found.report)) == (8, 4, 4)
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 2, 3), (5, 2, 3)])

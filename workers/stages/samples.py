@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
 from farm.domain.codec import encode
+from farm.domain.data import Split, joined, split
 from farm.domain.errors import BadData
 from farm.domain.facts import TensorSpec
 from farm.domain.inputs import check_arrays
 from workers.runtimes.binding import to_artifact
-from workers.stages.npz import NpzReader
+from workers.stages.npz import NpzReader, row_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,12 @@ def iterate_samples(path: Path, input_specs: tuple[TensorSpec, ...], contract: C
         for row in zip(*(data.rows(spec.name) for spec in input_specs), strict=True):
             sample = {s.name: array.reshape(s.static_shape) for s, array in zip(input_specs, row, strict=True)}
             yield to_artifact(sample, bindings)
+
+
+def split_rows(data: NpzReader, specs: tuple[TensorSpec, ...], *, reports: bool) -> Split:
+    """Split a data file's rows by what they are for, by the values of the model's inputs as they are stored."""
+    columns = [[row_digest(row) for row in data.rows(spec.name)] for spec in specs]
+    return split(joined(columns), reports=reports)
 
 
 def _draw(rng: np.random.Generator, spec: TensorSpec, positive: bool) -> NDArray[Any]:

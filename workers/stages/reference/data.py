@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -30,10 +30,10 @@ def check_data(data: NpzReader, specs: tuple[TensorSpec, ...]) -> None:
         raise BadData(" ".join(error.message for error in errors), remedy=errors[0].remedy)
 
 
-def chosen_rows(available: int, wanted: int) -> tuple[int, ...]:
+def chosen_rows(available: Sequence[int], wanted: int) -> tuple[int, ...]:
     """Spread at most `wanted` rows evenly over those available, since files are often sorted by class."""
-    count = min(available, wanted)
-    return tuple(index * available // count for index in range(count))
+    count = min(len(available), wanted)
+    return tuple(available[index * len(available) // count] for index in range(count))
 
 
 def user_samples(

@@ -5,7 +5,7 @@ One stage per source format, named reference-<format>, written over the runtimes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.codec import encode
+from farm.domain.data import Part
 from farm.domain.errors import BadRequest, RequestError
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, Session, load_runtimes
 from workers.stages.npz import NpzReader, NpzWriter
 from workers.stages.reference.data import check_data, chosen_rows, generated_samples, user_samples
+from workers.stages.samples import split_rows
 from workers.stages.wording import plain
 
 if TYPE_CHECKING:
@@ -35,13 +37,15 @@ class ReferenceOptions(Options):
     """How many samples to run, and how to make them when the user gave none.
 
     `samples` is the most that is taken of the user's data; without data at most 8 are generated, floats uniform in
-    `sample_range`, and inputs named in `ranges` between those ends (both included).
+    `sample_range`, and inputs named in `ranges` between those ends (both included). `part` takes only the samples of
+    the data that are for that: "report" takes those that neither calibrate nor select.
     """
 
     samples: int = GENERATED
     seed: int = 0
     sample_range: tuple[float, float] = (0.0, 1.0)
     ranges: Mapping[str, tuple[float, float]] | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,17 @@ def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Da
         return _Data(made, count, None)
     reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
     check_data(reader, specs)
-    rows = chosen_rows(reader.headers[specs[0].name].rows, options.samples)
+    rows = chosen_rows(_meant(reader, options), options.samples)
     labels = reader.array(LABELS)[list(rows)] if _labelled(reader, specs) else None
     return _Data(user_samples(reader, specs, rows), len(rows), labels)
+
+
+def _meant(reader: NpzReader, options: ReferenceOptions) -> Sequence[int]:
+    """List the rows that are for this."""
+    specs = options.input_specs
+    if options.part is None:
+        return range(reader.headers[specs[0].name].rows)
+    return split_rows(reader, specs, reports=True).rows(options.part)
 
 
 def _labelled(reader: NpzReader, specs: tuple[TensorSpec, ...]) -> bool:
