@@ -127,7 +127,7 @@ def test_a_name_with_markup_does_no_harm(farm: Farm) -> None:
 def test_after_all_that_a_good_job_runs(farm: Farm) -> None:
     exit_code, report = farm.submit(
         str(farm.models / "open-batch.onnx"), "--recipe", "int8-static", "--recipe", "float32",
-        "--calibration", str(farm.models / "good.npz"),
+        "--runtime", "onnxruntime", "--runtime", "litert", "--calibration", str(farm.models / "good.npz"),
     )  # fmt: skip
 
     assert exit_code == 0

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import Farm
 
 
 def test_a_torch_program_comes_out_for_both_runtimes(farm: Farm, tmp_path: Path) -> None:
-    code, report = farm.submit(str(farm.models / "tiny.pt2"))
+    code, report = farm.submit(str(farm.models / "tiny.pt2"), "--runtime", "onnxruntime", "--runtime", "litert")
 
     assert code == 0
     assert violations(report) == []
@@ -82,12 +82,12 @@ def test_many_equal_submissions_convert_once(farm: Farm) -> None:
 
     assert len(jobs) == 6
     executed = farm.sql(
-        "SELECT s.stage, count(DISTINCT a.id) FROM step s JOIN attempt a ON a.step_id = s.id"
-        " JOIN job_step j ON j.step_id = s.id WHERE j.job_id = ANY(:jobs) GROUP BY s.stage",
+        "SELECT s.stage, s.queue, count(DISTINCT a.id) FROM step s JOIN attempt a ON a.step_id = s.id"
+        " JOIN job_step j ON j.step_id = s.id WHERE j.job_id = ANY(:jobs) GROUP BY s.stage, s.queue",
         jobs=list(jobs),
     )
-    for stage, attempts in executed:
-        assert attempts == (len(jobs) if stage.startswith("measure-") else 1), stage
+    for stage, queue, attempts in executed:
+        assert attempts == (len(jobs) if stage.startswith("measure-") else 1), (stage, queue)
 
 
 def test_an_idempotency_key_brings_one_job(farm: Farm) -> None:
