@@ -101,7 +101,11 @@ def test_each_co_compiled_model_is_told_apart() -> None:
 @pytest.mark.parametrize(
     ("said", "identifier", "named"),
     [
-        ("ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n", "edgetpu-op-version-too-new", ("CONV_2D", "6")),
+        (
+            "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n",
+            "edgetpu-op-version-too-new",
+            ("CONV_2D", "6"),
+        ),
         (
             "ERROR: Op builtin_code out of range: 150. Are you using old TFLite binary\n",
             "edgetpu-builtin-out-of-range",
