@@ -2,13 +2,13 @@
 
 A cell is source format × artifact format × recipe. Its routes are those a plan would keep, best first; the next one is
 tried when a stage fails. Beginnings that routes share run once. Stages run in waves, many in one process of their
-environment, through the harness that the contract tests use.
+environment, through the harness that the contract tests use; what they answer is kept, so that a second
+run only does what is new.
 """
 
 from __future__ import annotations
 
 import itertools
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,13 +22,23 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import Route, choose, find_routes
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
+from tests import transform_fixtures
+from tests.matrix_calls import answer_all, kept, key_of
 from tests.matrix_page import Cell, page
-from tests.stage_fixtures import ROOT, Answer, Call
-from tests.transform_fixtures import calibration, run_in, sources
+from tests.stage_fixtures import ROOT, Answer, Call, model_file
+from tests.transform_fixtures import Source, calibration, run_in
 
 DOCUMENT = ROOT / "docs" / "matrix.md"
-CALLS_PER_PROCESS = 6
+CALLS_PER_PROCESS = 12
+ENDS = {Format.ORT: "good.ort", Format.EXECUTORCH: "good.pte"}
 Prefix = tuple[Format, tuple[str, ...]]
+
+
+@cache
+def sources() -> dict[Format, Source]:
+    """Give a model of every format, also of those that no stage starts from and that are only run as they are."""
+    ends = {fmt: Source(model_file(name), [], []) for fmt, name in ENDS.items()}
+    return transform_fixtures.sources() | ends
 
 
 def source_formats() -> list[Format]:
@@ -140,15 +150,15 @@ class Run:
                 self.answers |= found
 
     def _batch(self, environment: str, prefixes: list[Prefix]) -> dict[Prefix, Answer]:
-        """Run stages in one process; when it dies, each in one of its own, so that the one to blame is known."""
-        calls = {" ".join((str(source), *names)): self._call(source, names) for source, names in prefixes}
-        try:
-            answers = run_in(environment, calls)
-        except (AssertionError, subprocess.TimeoutExpired) as died:
-            if len(prefixes) == 1:
-                return {prefixes[0]: _dead(died)}
-            return {prefix: one for each in prefixes for prefix, one in self._batch(environment, [each]).items()}
-        return dict(zip(prefixes, answers.values(), strict=True))
+        keys = {prefix: self._key(*prefix) for prefix in prefixes}
+        new = {key: self._call(*prefix) for prefix, key in keys.items() if kept(key) is None}
+        answers = answer_all(environment, new)
+        found = {prefix: answers.get(key) or kept(key) for prefix, key in keys.items()}
+        return {prefix: answer for prefix, answer in found.items() if answer is not None}
+
+    def _key(self, source: Format, names: tuple[str, ...]) -> str:
+        before = self._key(source, names[:-1]) if len(names) > 1 else str(source)
+        return key_of(transforms()[names[-1]], before, sources()[source].options)
 
     def _call(self, source: Format, names: tuple[str, ...]) -> Call:
         spec, given = transforms()[names[-1]], sources()[source]
@@ -175,15 +185,13 @@ class Run:
                 figures = [answer.facts.get("sqnr_db") for answer in self._done(source, route)]
                 return cell.told("succeeded", " → ".join(route.names), sqnr_db=_lowest(figures), before=attempts)
             attempts.append(str(failure))
-        tried = any(self._done(source, route) for route in listed)
-        return cell.told("failed" if tried else "refused", "; ".join(attempts))
+        failed = any(self._failed(source, route) for route in listed)
+        return cell.told("failed" if failed else "refused", "; ".join(attempts))
 
-
-def _dead(died: AssertionError | subprocess.TimeoutExpired) -> Answer:
-    """Stand for the answer of a process that gave none."""
-    late = isinstance(died, subprocess.TimeoutExpired)
-    message = "its process did not end in time" if late else "its process died without an answer"
-    return Answer(Path(), {"failure": {"code": "tool-timed-out" if late else "tool-crashed", "message": message}})
+    def _failed(self, source: Format, route: Route) -> bool:
+        """Say whether a tool failed; a tool that is not installed is a reason not to try."""
+        done = self._done(source, route)
+        return bool(done) and done[-1].result.get("failure", {}).get("code") not in (None, "environment-missing")
 
 
 def _lowest(figures: list[Any]) -> float | None:

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.routes import find_routes
 from farm.domain.stage import ON_TARGET, TRANSFORMS, Kind, Options, StageSpec, Verdict
 from hardware_profiles.loader import load_profiles
 from workers import environments
@@ -90,3 +91,11 @@ def test_what_runs_on_a_target_is_keyed_by_it(spec: StageSpec) -> None:
     assert "name" in spec.reads
     assert spec.runtime in load_runtimes()
     assert spec.fresh is (spec.kind is Kind.MEASURE)
+
+
+def test_full_integer_is_made_of_a_float_tflite_file_first() -> None:
+    """The detour through a SavedModel needs two more toolchains."""
+    best, *others = find_routes(Format.ONNX, (Format.TFLITE,), "int8-full-integer", STAGES)
+
+    assert best.names == ("onnx-to-tflite", "quantize-tflite-int8-full-integer")
+    assert any("onnx-to-tf-savedmodel" in route.names for route in others)

@@ -34,7 +34,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
     target=Format.TF_SAVEDMODEL,
     tools=(*LOWER_TOOLS, "onnx2torch", "onnxslim", "onnx"),
     preload=(*LOWER_PRELOAD, "onnx", "onnxruntime"),
-    cost=20,
+    cost=25,
 )
 def run(given: StageInput) -> StageOutput:
     """Write a SavedModel whose signature has the ONNX file's names, as far as Python allows them.
