@@ -20,10 +20,16 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession, refusals
 from workers.stages.inspect.reading import DAMAGE
+from workers.stages.onnx_files import opset
 from workers.stages.wording import plain
 
 DEFAULT_DOMAIN = "ai.onnx"
 RESAVE = "Export the model again and check that the copy is complete."
+OLDEST_OPSET = 7
+"""The first opset that ONNX Runtime promises to run; some operators of older ones have no kernel."""
+_RAISE_OPSET = "Raise its opset: onnx.save(onnx.version_converter.convert_version(onnx.load(file), 17), file)."
+_IR_LIMIT = re.compile(r"max supported IR version: (?P<limit>\d+)")
+_OPSET_LIMIT = re.compile(r"support for domain ai\.onnx is till opset (?P<limit>\d+)")
 _UNREGISTERED = re.compile(
     r"(?P<domain>[^\s:]*):(?P<operator>[^\s(]+)\(-?\d+\) is not a registered function/op"
     r"|No Op registered for (?P<bare>\w+)"
@@ -51,7 +57,7 @@ def run(given: StageInput) -> StageOutput:
     model = _parse(entry_file(path, SUFFIXES))
     external = _check_external(model, path)
     operators = Counter(_qualified(node) for node in _nodes(model.graph))
-    session = _open(path)
+    session = _open(path, model)
     facts = ModelFacts(
         format=Format.ONNX,
         inputs=session.inputs,
@@ -150,7 +156,7 @@ def _is_inside(file: Path, folder: Path) -> bool:
     return file.is_file() and file.resolve().is_relative_to(folder.resolve())
 
 
-def _open(path: Path) -> OnnxSession:
+def _open(path: Path, model: Any) -> OnnxSession:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     try:
@@ -158,13 +164,13 @@ def _open(path: Path) -> OnnxSession:
     except state.NotImplemented as exc:
         raise Incompatible(
             f"ONNX Runtime has no CPU kernel for an operator of the model: {plain(str(exc))}",
-            remedy="Export it in float32, or replace the operator.",
+            remedy="Export it in float32, or replace the operator." if opset(model) >= OLDEST_OPSET else _RAISE_OPSET,
         ) from exc
     except (*refusals(), *DAMAGE) as exc:
-        raise _refusal(plain(str(exc))) from exc
+        raise _refusal(plain(str(exc), limit=2000), model) from exc
 
 
-def _refusal(message: str) -> Exception:
+def _refusal(message: str, model: Any) -> Exception:
     if found := _UNREGISTERED.search(message):
         operator, domain = found["operator"] or found["bare"], found["domain"] or DEFAULT_DOMAIN
         return CustomOperator(
@@ -173,10 +179,19 @@ def _refusal(message: str) -> Exception:
             operator=operator,
             domain=domain,
         )
-    if "IR version" in message or "under development" in message:
+    if found := _IR_LIMIT.search(message):
+        limit = found["limit"]
         return Incompatible(
-            f"The model is newer than this farm's ONNX Runtime: {message}",
-            remedy="Export it with a lower opset, or lower ir_version with onnx.version_converter.",
+            f"The model has IR version {model.ir_version}; this farm's ONNX Runtime reads {limit} at most.",
+            remedy=f"Set model.ir_version = {limit} on the model that onnx.load returns and save it with onnx.save; "
+            "onnx.version_converter changes the opset alone.",
+        )
+    if "under development" in message:
+        limit = found["limit"] if (found := _OPSET_LIMIT.search(message)) else "a lower one"
+        return Incompatible(
+            f"The model has opset {opset(model)}; this farm's ONNX Runtime reads {limit} at most.",
+            remedy=f"Export it with opset {limit}, or convert it by onnx.version_converter.convert_version(model, "
+            f"{limit}) of an onnx release that knows opset {opset(model)}.",
         )
     if "bad_alloc" in message or "Failed to allocate" in message:
         return MemoryError(message)
