@@ -82,7 +82,7 @@ class Folder:
         """
         with storage_errors(self.root):
             if not self.root.exists():
-                self.root.mkdir(parents=True)
+                self.root.mkdir(parents=True, exist_ok=True)
                 self.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
             self._check_format()
             for path in (self.run, self.programs):
