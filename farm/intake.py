@@ -10,29 +10,55 @@ from farm.domain.artifact import Artifact
 from farm.domain.binding import inspect_step
 from farm.domain.errors import Failure
 from farm.domain.plan import Input, PlannedStep
-from farm.domain.recipe import BASELINE
+from farm.domain.recipe import BASELINE, SEARCHED
 from farm.domain.wanted import Wanted, World
 from farm.wire.base import FileEntry
 from farm.wire.jobs import JobRequest, ModelRequest
 
+AUTO = "auto"
+"""Asked for as a recipe: the farm searches."""
+
 
 def wanted_of(job_id: str, request: JobRequest) -> Wanted:
+    named, searched = _recipes(request)
     return Wanted(
         job=job_id,
         targets=tuple(dict.fromkeys(request.targets)),
         runtimes=tuple(dict.fromkeys(request.runtimes)) if request.runtimes else None,
-        recipes=tuple(dict.fromkeys(r for r in request.recipes or [BASELINE] if r != "auto")),
+        recipes=named + searched,
         max_runtime_seconds=request.max_runtime_seconds,
         formats=tuple(dict.fromkeys(request.formats)) if request.formats else None,
         unanswered=_unanswered(request),
+        constraints=tuple(dict.fromkeys(request.constraints)),
+        objective=request.objective,
+        searched=searched,
+        unscored=tuple(
+            name
+            for name, model in zip(model_names(request), request.models, strict=True)
+            if model.evaluation is None and model.calibration is None
+        ),
     )
+
+
+def _recipes(request: JobRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell the recipes that were named from those that are searched: with a goal float32 always is a candidate."""
+    asked = tuple(dict.fromkeys(request.recipes or ()))
+    named = tuple(recipe for recipe in asked if recipe != AUTO)
+    chooses = bool(request.constraints or request.objective)
+    if AUTO in asked or (chooses and not asked):
+        return named, tuple(recipe for recipe in SEARCHED if recipe not in named)
+    if chooses:
+        return named, () if BASELINE in named else (BASELINE,)
+    return named or (BASELINE,), ()
+
+
+def needs_score(request: JobRequest) -> bool:
+    """Tell whether a constraint is about accuracy, so that samples without labels are scored too."""
+    return any(text.strip().startswith("accuracy") for text in request.constraints)
 
 
 def _unanswered(request: JobRequest) -> tuple[str, ...]:
     asked = {
-        "--constraint": request.constraints,
-        "--objective": request.objective,
-        "--recipe auto": request.recipes and "auto" in request.recipes,
         "preprocessing": any(model.preprocessing for model in request.models),
     }
     return tuple(name for name, value in asked.items() if value)

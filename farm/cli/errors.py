@@ -44,8 +44,9 @@ def report_exit_code(report: Mapping[str, Any]) -> int:
     state, answer = report["state"], report.get("answer")
     if state in ("refused", "cancelled"):
         return REFUSED if state == "refused" else CANCELLED
-    if answer is not None:
-        return OK if answer.get("winner") else FAILED
+    answers = [answer] if answer is not None else report.get("answers") or []
+    if answers:
+        return OK if all(one.get("winner") for one in answers) else FAILED
     bad = state == "failed" or any(result["verdict"] == "failed" for result in report["results"])
     return FAILED if bad else OK
 

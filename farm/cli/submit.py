@@ -53,7 +53,7 @@ Models = Annotated[
 ]
 Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Profile, or auto: this machine's host.")]
 Runtimes = Annotated[list[str] | None, typer.Option("--runtime", "-r", help="All of the profile's by default.")]
-Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default.")]
+Recipes = Annotated[list[str] | None, typer.Option("--recipe", help="float32 by default; auto searches.")]
 Formats = Annotated[
     list[str] | None, typer.Option("--format", help="Of the artifact, for example ort; what a runtime likes best.")
 ]
@@ -70,7 +70,7 @@ Builder = Annotated[
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="Label of the job.")]
 Constraints = Annotated[
     list[str] | None,
-    typer.Option("--constraint", help='For example "p90 <= 20ms"; refused until this farm answers constraints.'),
+    typer.Option("--constraint", help='For example "p90 <= 20ms", "accuracy >= 0.99*float".'),
 ]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 

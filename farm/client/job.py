@@ -15,7 +15,7 @@ from farm.wire.jobs import ENDED, Event, JobView, LogView, ResultFiles
 if TYPE_CHECKING:
     from farm.client.download import Fetched, OnFile
     from farm.report.explain import Story
-    from farm.report.model import Report, Result
+    from farm.report.model import Answer, Report, Result
 
 OnEvent = Callable[[Event], None]
 OnView = Callable[[JobView], None]
@@ -52,6 +52,11 @@ class Job:
     def results(self) -> list[Result]:
         """Return what each model x target x runtime x recipe came to so far."""
         return list(self.report().results)
+
+    @property
+    def answer(self) -> Answer | None:
+        """Return what the farm chose; None before the end, without a goal, and for several models: see `answers`."""
+        return self.report().answer
 
     def refresh(self) -> JobView:
         self.view = JobView.model_validate(self._connection.get(f"/v1/jobs/{self.id}"))

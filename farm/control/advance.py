@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from farm.control.guard import failing
 from farm.control.planning import plan_job
+from farm.domain.answers import DROPPED, answers_of
 from farm.domain.codec import decode
 from farm.domain.conclusion import conclude
 from farm.domain.plan import Plan
@@ -43,7 +44,7 @@ def advance(session: Session, job: Job, config: Settings) -> None:
     for decision, states in _decisions(session, job, plan, rows):
         _apply(session, job, plan, rows, decision, states, age_s)
     states = steps.states_of(session, job.id)
-    _settle(session, job, rows, {key: state for key, state in states.items() if key in plan.steps})
+    _settle(session, job, plan, rows, {key: state for key, state in states.items() if key in plan.steps})
 
 
 def _decisions(session: Session, job: Job, plan: Plan, rows: Sequence[Result]) -> Iterator[tuple[Decision, States]]:
@@ -80,6 +81,7 @@ def _apply(
         row.body = conclude(plan, _progress(rows), position, states)
         row.verdict = row.body["verdict"]
         row.concluded = True
+        row.listed = row.listed and DROPPED not in row.body
         if row.listed:
             named = {
                 name: row.body[name] for name in ("model", "target", "target_runtime", "recipe", "state", "verdict")
@@ -88,11 +90,13 @@ def _apply(
             notify(session, PUBLISHING)
 
 
-def _settle(session: Session, job: Job, rows: Sequence[Result], states: States) -> None:
+def _settle(session: Session, job: Job, plan: Plan, rows: Sequence[Result], states: States) -> None:
     """Say that a job runs once a step of its plan has begun, or that it has ended with its last publication."""
     listed = [row for row in rows if row.listed]
+    if plan.goals and job.answers is None and all(row.concluded for row in rows):
+        job.answers = answers_of(plan, [row.body or {} for row in rows])
     if all(row.concluded for row in rows) and all(row.published for row in listed):
-        jobs.change_state(session, job, _end_state(listed))
+        jobs.change_state(session, job, _end_state(plan, listed))
     elif job.state == "planned" and any(_has_begun(state) for state in states.values()):
         jobs.change_state(session, job, "running")
 
@@ -102,8 +106,11 @@ def _has_begun(state: StepState) -> bool:
     return state.phase is StepPhase.RUNNING or (state.attempts > 0 and not state.reused)
 
 
-def _end_state(listed: Sequence[Result]) -> JobState:
+def _end_state(plan: Plan, listed: Sequence[Result]) -> JobState:
+    """Count failures; that of a candidate which nobody named is told by the answer and spoils no job with others."""
     failed = sum(row.verdict == "failed" for row in listed)
+    if failed < len(listed):
+        failed = sum(row.verdict == "failed" for row in listed if not plan.results[row.position].searched)
     if failed == 0:
         return "succeeded"
     return "failed" if failed == len(listed) else "partial"

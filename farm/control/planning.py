@@ -16,7 +16,7 @@ from farm.domain.plan import Plan
 from farm.domain.planner import make_plan
 from farm.domain.progress import ENDED, StepPhase, StepState
 from farm.domain.wanted import Submitted
-from farm.intake import data_artifact, model_names, reason_of, wanted_of
+from farm.intake import data_artifact, model_names, needs_score, reason_of, wanted_of
 from farm.ledger import hosts, jobs, steps
 from farm.ledger.tables import Job, Result
 from farm.settings import Settings
@@ -33,7 +33,11 @@ def plan_job(session: Session, job: Job, config: Settings) -> bool:
     request = JobRequest.model_validate(job.request)
     world = catalog.world(hosts.live_hosts(session, grace_s=config.host_grace_s))
     found = _inspections(session, job.id)
-    models = [_submitted(name, model, found) for name, model in zip(model_names(request), request.models, strict=True)]
+    score = needs_score(request)
+    models = [
+        _submitted(name, _scored(model) if score else model, found)
+        for name, model in zip(model_names(request), request.models, strict=True)
+    ]
     planned = make_plan(wanted_of(job.id, request), models, world)
     job.snapshot = {"hosts": encode(world.hosts)}
     if isinstance(planned, Plan):
@@ -53,6 +57,12 @@ def _store(session: Session, job: Job, plan: Plan, request: JobRequest) -> None:
     first = [plan.steps[key] for result in plan.results if result.branches for key in result.branches[0].steps]
     steps.enlist(session, job, first, max_measurement_age_s=request.max_measurement_age_s)
     jobs.change_state(session, job, "planned")
+
+
+def _scored(model: ModelRequest) -> ModelRequest:
+    """Have samples without labels scored by their agreement with the source, unless a metric is named."""
+    unlabelled = model.evaluation is None and model.calibration is not None and model.metric is None
+    return model.model_copy(update={"metric": LABEL_FREE_METRICS[0]}) if unlabelled else model
 
 
 def _submitted(name: str, model: ModelRequest, inspections: Inspections) -> Submitted:

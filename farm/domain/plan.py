@@ -14,6 +14,7 @@ from farm.domain.artifact import Artifact
 from farm.domain.codec import digest
 from farm.domain.errors import Failure
 from farm.domain.facts import Format
+from farm.domain.goal import Goal
 from farm.domain.stage import StageSpec
 
 SOURCE = "source"
@@ -119,7 +120,8 @@ class PlannedResult:
 
     `baseline` is the index of the float32 result it is held against. An unlisted result is such a baseline that
     nobody asked for: it is run, not reported. `failure` says why no branch exists; `reachable` is False when no chain
-    of stages leads there from the model's format. `notes` say what is poor about the data.
+    of stages leads there from the model's format. `notes` say what is poor about the data. A `searched` result is one
+    that the farm tries of its own accord, to answer a goal.
     """
 
     model: str
@@ -136,11 +138,12 @@ class PlannedResult:
     refused_routes: tuple[str, ...] = ()
     reachable: bool = True
     notes: tuple[str, ...] = ()
+    searched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A cell of the matrix that can't be, under a runtime that nobody named: told, and not a failed result."""
+    """A cell of the matrix that can't be, and that nobody named: told, and not a failed result."""
 
     model: str
     target: str
@@ -151,11 +154,12 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps by key, and results in the order of the report."""
+    """Steps by key, results in the order of the report, and what each model's are chosen by, by its name."""
 
     steps: Mapping[str, PlannedStep] = field(default_factory=dict)
     results: tuple[PlannedResult, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    goals: Mapping[str, Goal] = field(default_factory=dict)
 
 
 def step_key(

@@ -11,6 +11,7 @@ from farm.domain.catalogue import Target, near_misses
 from farm.domain.data import data_errors, data_notes, without_calibration
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.goal import WITH_SCORE, WITHOUT_SCORE, Goal, goal_errors
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
@@ -28,6 +29,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
         )
         for name in wanted.unanswered
     ]
+    errors += goal_errors(wanted.constraints, wanted.objective, wanted.unscored)
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
@@ -60,7 +62,7 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     branches = [branch for result in builder.results for branch in result.branches]
     used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}
     steps = {key: step for key, step in builder.steps.by_key.items() if key in used}
-    return Plan(steps, tuple(builder.results), tuple(builder.left_out))
+    return Plan(steps, tuple(builder.results), tuple(builder.left_out), builder.goals)
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -147,18 +149,43 @@ class _Builder:
         asked = [result for row in rows for result in row if result.recipe in self.wanted.recipes]
         some = any(result.failure is None for result in asked)
         before = len(self.results)
-        for row in rows:
+        for row in (self._without_hopeless(row) for row in rows) if some else rows:
             self._place(self._without_unreachable(row) if some and self.wanted.runtimes is None else row)
         mine = self.results[before:]
         if mine and not failures and all(result.failure for result in mine):
             return [result.failure for result in mine if result.failure]
         return failures
 
+    @property
+    def goals(self) -> dict[str, Goal]:
+        """Say what each model's results are chosen by; a search without constraints gets those of the house."""
+        goals: dict[str, Goal] = {}
+        for model in dict.fromkeys(result.model for result in self.results) if self.wanted.chooses else ():
+            mine = [branch for result in self.results if result.model == model for branch in result.branches]
+            usual = WITH_SCORE if any(branch.evaluate for branch in mine) else WITHOUT_SCORE
+            searches = not (self.wanted.constraints or self.wanted.objective) or len(self.wanted.searched) > 1
+            goals[model] = Goal(
+                self.wanted.constraints or (usual if searches else ()), self.wanted.objective or "latency"
+            )
+        return goals
+
+    def _without_hopeless(self, row: list[PlannedResult]) -> list[PlannedResult]:
+        """Take out candidates that nothing leads to: nobody named their recipe, so they fail no job."""
+        self.left_out += [
+            LeftOut(one.model, one.target, one.target_runtime, one.recipe, one.failure.message)
+            for one in row
+            if one.searched and one.failure
+        ]
+        return [one for one in row if not (one.searched and one.failure)]
+
     def _row(self, context: _Context, target: Target, runtime: str, failures: Sequence[Failure]) -> list[PlannedResult]:
         """Plan one result per recipe; float32 goes first, since the others are held against it."""
         if failures:
             return [context.failed(target, runtime, r, failures[0]) for r in self._recipes(self.wanted.recipes)]
-        return [context.result(target, runtime, recipe) for recipe in self._recipes((BASELINE, *self.wanted.recipes))]
+        return [
+            replace(context.result(target, runtime, recipe), searched=recipe in self.wanted.searched)
+            for recipe in self._recipes((BASELINE, *self.wanted.recipes))
+        ]
 
     def _without_unreachable(self, row: list[PlannedResult]) -> list[PlannedResult]:
         """Take out what no chain of stages leads to: nobody asked for that runtime by name."""
@@ -176,7 +203,7 @@ class _Builder:
         """
         listed = BASELINE in self.wanted.recipes
         others = [result for result in row if result.recipe != BASELINE]
-        if len(others) == len(row) or (not listed and all(result.failure for result in others)):
+        if not row or len(others) == len(row) or (not listed and all(result.failure for result in others)):
             self.results += others
             return
         first = len(self.results)

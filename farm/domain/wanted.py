@@ -18,6 +18,8 @@ class Wanted:
     """What a job asks for; `runtimes` None means every runtime of each target, `formats` None what each likes best.
 
     `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
+    `searched` are those of the recipes that nobody named: candidates for the answer. `unscored` names the models
+    without samples to score.
     """
 
     job: str
@@ -27,6 +29,15 @@ class Wanted:
     max_runtime_seconds: float | None = None
     formats: tuple[str, ...] | None = None
     unanswered: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    objective: str | None = None
+    searched: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
+
+    @property
+    def chooses(self) -> bool:
+        """Tell whether the farm is to choose among the results."""
+        return bool(self.constraints or self.objective or self.searched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,7 @@ def report(session: Session, job: Job) -> dict[str, Any]:
     """Tell a job with all its results, in the fields of report.schema.json; results still open say how far they are."""
     shown = view(session, job)
     return head(job) | {
+        **_answers(job),
         "state": job.state,
         "ended": shown.model_dump(mode="json")["ended"],
         "progress": shown.progress.model_dump(mode="json"),
@@ -196,6 +197,15 @@ def head(job: Job) -> dict[str, Any]:
         "reasons": job.reasons,
         "answer": None,
     }
+
+
+def _answers(job: Job) -> dict[str, Any]:
+    """Tell the answer of a job of one model as `answer`, those of several as `answers`."""
+    if not job.answers:
+        return {"answer": None}
+    if len(job.answers) > 1:
+        return {"answer": None, "answers": job.answers}
+    return {"answer": {name: value for name, value in job.answers[0].items() if name != "model"}}
 
 
 def results_of(session: Session, job_id: str) -> list[Result]:

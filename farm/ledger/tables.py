@@ -96,6 +96,7 @@ class Job(Base):
     reasons: Mapped[list[Any]] = mapped_column(default=list)
     plan: Mapped[Json | None]
     snapshot: Mapped[Json | None]
+    answers: Mapped[list[Any] | None]
     retry_of: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     request_digest: Mapped[str]

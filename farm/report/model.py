@@ -83,6 +83,7 @@ class Answer(Part):
     pareto: list[Ref] = Field(default_factory=list)
     losers: list[Ref] = Field(default_factory=list)
     nearest_miss: Ref | None = None
+    model: str | None = _unknown()
 
 
 class ArtifactFile(Part):
@@ -313,4 +314,5 @@ class Report(Part):
     created: datetime | None = _unknown()
     ended: datetime | None = None
     answer: Answer | None = None
+    answers: list[Answer] = Field(default_factory=list)
     left_out: list[LeftOut] = Field(default_factory=list)

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from farm.report.model import Report, Result
+from farm.report.model import Answer, Report, Result
 from farm.report.row import Row, order, row, summary
 from farm.report.text import UNKNOWN, plain
 
@@ -35,7 +35,7 @@ def render(report: Report, *, width: int) -> RenderableType:
     if results:
         parts += [Text(), lines.table(results)] if width >= WIDE else lines.tables(results)
     notes = [_note(number, one) for number, one in _noted(results)]
-    return Group(*parts, *notes, *_left_out(report), *_answer(report))
+    return Group(*parts, *notes, *_left_out(report), *_answers(report))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -120,15 +120,23 @@ def _left_out(report: Report) -> Iterator[Text]:
         yield Text(plain(f"left out {cell}: {one.reason}"), style="dim")
 
 
-def _answer(report: Report) -> list[RenderableType]:
-    if report.answer is None:
-        return []
-    winner, miss = report.answer.winner, report.answer.nearest_miss
+def _answers(report: Report) -> Iterator[Text]:
+    for answer in [report.answer] if report.answer is not None else report.answers:
+        yield from _answer(answer)
+
+
+def _answer(answer: Answer) -> Iterator[Text]:
+    winner, miss = answer.winner, answer.nearest_miss
     if winner is not None:
-        lines = [Text.assemble("Answer: ", (plain(f"{winner.model}, {winner.target_runtime} {winner.recipe}"), "bold"))]
+        name = f"{winner.model} on {winner.target}, {winner.target_runtime} {winner.recipe}"
+        yield Text.assemble("Answer: ", (plain(name), "bold"))
     else:
-        near = plain(f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}") if miss else ""
-        lines = [Text(f"Answer: nothing satisfies the constraints{near}")]
-    for loser in report.answer.losers:
-        lines.append(Text(plain(f"  not {loser.target_runtime} {loser.recipe}: {loser.reason}"), style="dim"))
-    return list(lines)
+        near = f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}" if miss else ""
+        yield Text(
+            plain(f"Answer: nothing satisfies the constraints{f' of {answer.model}' if answer.model else ''}{near}")
+        )
+    if answer.pareto:
+        front = ", ".join(f"{one.target_runtime} {one.recipe}" for one in answer.pareto)
+        yield Text(plain(f"  Pareto front (latency, fidelity, size): {front}"))
+    for loser in answer.losers:
+        yield Text(plain(f"  not {loser.target_runtime} {loser.recipe}: {loser.reason}"), style="dim")

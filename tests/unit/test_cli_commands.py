@@ -120,7 +120,7 @@ def test_a_winner_counts_although_other_candidates_failed(double: FarmDouble, fa
     ran = farm("report", "j-1")
 
     assert ran.code == 0
-    assert "Answer: digits, onnxruntime float32" in ran.out
+    assert "Answer: digits on x86-64-v3, onnxruntime float32" in ran.out
 
 
 def test_watch_survives_a_restarting_api(double: FarmDouble, farm: Farm) -> None:
