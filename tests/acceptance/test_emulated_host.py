@@ -10,7 +10,7 @@ import pytest
 from farm.report.schema import violations
 from tests.emulated_fixtures import REPOSITORY, SERVICES, Elsewhere, farm_elsewhere, root_of
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(400), pytest.mark.slow]
 MODEL = REPOSITORY / "tests" / "edgetpu_pairs" / "bright_16x16.tflite"
 
 
