@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm.domain.codec import decode
-from farm.domain.errors import ArtifactBroken
 from farm.domain.measurement import Ended, ProcessRun, instability, refuse_nonsense, summarize
+from farm.domain.scenario import Scenario
 from farm.domain.statistics.quantiles import thinned
 from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.schema import Profile
+from workers.further import Further, RunOnce, asked_of, read_run
 from workers.host.affinity import quiet_cores
 from workers.host.conditions import Watch, envelope
 from workers.host.probe import probe
 from workers.results import Made
 from workers.runtimes.reference_model import reference_model
 
-REFERENCE_OPTIONS = {"min_runs": 30, "min_s": 0.2, "max_s": 5.0, "input_specs": [], "output_specs": []}
+REFERENCE_OPTIONS = {
+    "min_runs": 30,
+    "min_s": 0.2,
+    "max_s": 5.0,
+    "input_specs": [],
+    "output_specs": [],
+    "scenario": Scenario.SINGLE_STREAM.value,
+}
 """The reference only has to show whether the host drifts meanwhile; its inputs are its own."""
 EMULATED_REFERENCE_OPTIONS = {**REFERENCE_OPTIONS, "min_runs": 3, "min_s": 0.0, "max_s": 0.5}
 """Emulated times are never valid, drift or not: just enough to fill the report, for each run takes half a second."""
-
-RunOnce = Callable[[Mapping[str, Path] | None, Mapping[str, Any], tuple[int, ...]], Made]
-"""Run the stage once: other files than the step's, options to change, cores to pin to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +42,31 @@ class Bench:
     profile: Profile
     rule: StabilityRule = field(default_factory=StabilityRule)
 
-    def measure(self, run: RunOnce, *, runtime: str, threads: int, stop: threading.Event) -> Made:
+    def measure(self, run: RunOnce, *, runtime: str, options: Mapping[str, Any], stop: threading.Event) -> Made:
         """Measure one artifact; memory is taken in a process of its own, after the timed ones.
+
+        Args:
+            run: starts one process.
+            runtime: whose reference model runs beside the artifact.
+            options: the step's (MeasureOptions); what they ask for beyond one scenario is run after that.
+            stop: set when the step is no longer wanted.
 
         Raises:
             BadMeasurement: a process reported what no clock gives.
             ArtifactBroken: it reported nothing that can be read.
         """
-        cores = quiet_cores(self.profile.measurement, threads)
+        cores = quiet_cores(self.profile.measurement, int(options.get("threads", 1)))
         with Watch(cores) as watch:
             taken = self._alternate(run, {"model": reference_model(runtime)}, cores)
         window = watch.window(sum(one.cpu_s or 0.0 for one in taken.made))
-        peak = _times(run(None, {"mode": "memory"}, cores)).peak_memory_bytes
+        memory = read_run(run(None, {"mode": "memory"}, cores))
         policy = self.profile.measurement
         unstable = instability(taken.runs, taken.references, spread_max=policy.spread_max, drift_max=policy.drift_max)
+        peaks = [memory.peak_memory_bytes] if memory.peak_memory_bytes else []
+        summary = summarize(taken.runs, taken.references, peaks, ended=taken.ended, asked=asked_of(options))
+        more = Further(run, self.profile.measurement, cores)
         facts = {
-            "execution_summary": summarize(taken.runs, taken.references, [peak] if peak else [], ended=taken.ended),
+            "execution_summary": {**summary, "inference_memory_pss_bytes": memory.pss_bytes, **more.take(options)},
             "conditions": envelope(window, facts=probe(), host=self.host, profile=self.profile, reasons=unstable),
         }
         last = taken.made[-1]
@@ -90,13 +103,6 @@ class _Taken:
             BadMeasurement: a process took no times, or such that no clock gives.
         """
         self.made += [reference, candidate]
-        self.references.append(_times(reference))
-        self.runs.append(_times(candidate))
+        self.references.append(read_run(reference))
+        self.runs.append(read_run(candidate))
         refuse_nonsense(self.runs, self.references)
-
-
-def _times(made: Made) -> ProcessRun:
-    try:
-        return decode(ProcessRun, dict(made.facts))
-    except ValueError as exc:
-        raise ArtifactBroken(f"A measuring process told what can't be read: {exc}") from exc

@@ -219,7 +219,7 @@ class _Attempt:
                 return self.runner.bench.measure(
                     partial(self._run_once, files),
                     runtime=self.spec.runtime or "",
-                    threads=int(options.get("threads", 1)),
+                    options=options,
                     stop=self.stop,
                 )
             if self.spec.kind is Kind.MINIMIZE:

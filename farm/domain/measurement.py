@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.domain.errors import BadMeasurement
+from farm.domain.scenario import Asked, figures
 from farm.domain.statistics.intervals import median_interval, percentile_intervals
 from farm.domain.statistics.noise import noise_floor
 from farm.domain.statistics.quantiles import PERCENTILES, is_told, percentiles, spread, thinned
@@ -33,6 +34,9 @@ class ProcessRun:
         peak_memory_bytes: highest resident memory; best taken in a process that measures nothing else.
         batch: calls timed together for one sample (very fast models); each sample is their mean.
         cpu_times_us: processor time of the same samples, all threads together; empty where it was not taken.
+        samples: inferences made for the times.
+        elapsed_s: how long all of them took, waiting included, where that is a result (offline, server).
+        pss_bytes: the process's share of memory, pages that others use too divided among them.
     """
 
     times_us: tuple[float, ...]
@@ -43,6 +47,9 @@ class ProcessRun:
     threads: int
     batch: int = 1
     cpu_times_us: tuple[float, ...] = ()
+    samples: int | None = None
+    elapsed_s: float | None = None
+    pss_bytes: int | None = None
 
     @property
     def median_us(self) -> float:
@@ -64,6 +71,7 @@ def summarize(
     memory: Sequence[int] = (),
     *,
     ended: Ended | None = None,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
     """Compute the report's execution_summary.
 
@@ -78,6 +86,7 @@ def summarize(
         references: the pinned reference model's runs, alternated with these.
         memory: peak resident bytes of the separate memory pass; without it, what the timed processes reported.
         ended: by which rule the number of processes came about.
+        asked: the scenario; single_stream without. Latencies are then of its queries.
 
     Raises:
         BadMeasurement: no runs, or values that no clock gives; all of them named.
@@ -90,7 +99,7 @@ def summarize(
     bounded = {name: PERCENTILES[name] for name in PERCENTILES if is_told(name, len(pooled), batch)}
     intervals = percentile_intervals(kept, bounded)
     return {
-        "scenario": "single_stream",
+        **figures(asked or Asked(), [(run.samples, run.elapsed_s) for run in runs], told["p99"]),
         "threads": runs[0].threads,
         "estimated_inference_time": told["p50"],
         **told,

@@ -223,7 +223,7 @@ def test_a_process_measures(on_target: dict[str, Answer]) -> None:
     run = on_target["measure"].facts
     assert len(run["times_us"]) >= 20
     assert all(time > 0 for time in run["times_us"])
-    assert run["first_load_us"] > run["times_us"][0]
+    assert run["first_load_us"] > min(run["times_us"])
     assert run["warm_load_us"] > 0
     assert run["batch"] & (run["batch"] - 1) == 0
 

@@ -242,7 +242,7 @@ def test_a_measurement_that_can_not_be_read_is_not_our_bug() -> None:
 
     with pytest.raises(ArtifactBroken, match="can't be read"):
         Bench("host-1", profile).measure(
-            lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", threads=1, stop=threading.Event()
+            lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", options={}, stop=threading.Event()
         )
 
 

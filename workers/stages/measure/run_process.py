@@ -17,21 +17,28 @@ from pathlib import Path
 from farm.domain.codec import encode
 from farm.domain.facts import TensorSpec
 from farm.domain.measurement import ProcessRun
+from farm.domain.scenario import Asked, Scenario
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
+from farm.domain.statistics.sustained import SustainedRun
 from workers.runtimes import Runtime, Session, deployable_runtimes
 from workers.stages.compare.run_artifact import declared_contract, open_artifact
-from workers.stages.measure.memory import peak_bytes, reset_peak
+from workers.stages.measure.memory import peak_bytes, pss_bytes, reset_peak
+from workers.stages.measure.scenarios import answer
+from workers.stages.measure.sustaining import run_on
 from workers.stages.measure.timing import Effort, time_calls
 from workers.stages.samples import seeded_probe
 
 MEMORY_RUNS = 3
+LONGEST_S = 1800.0
+"""One process may take so long: a sustained run lasts ten minutes and more."""
 
 
 class Mode(StrEnum):
-    """What one process does: take times, or make a few calls and read the peak of memory."""
+    """What one process does: take times, make a few calls and read the peak of memory, or run on and on."""
 
     LATENCY = "latency"
     MEMORY = "memory"
+    SUSTAINED = "sustained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,9 @@ class MeasureOptions(Options):
 
     `batch` fixes how many calls make one sample,
     so that every process of a measurement takes the same; 0 chooses (timing.py says how).
+
+    What the worker does with more processes is here too, since it is part of what was asked for: a sweep over
+    `threads_sweep`, and one sustained run of `sustained_s` (0: none). `latency_bound_ms` is server's.
     """
 
     mode: Mode = Mode.LATENCY
@@ -49,6 +59,12 @@ class MeasureOptions(Options):
     min_s: float = 1.0
     max_s: float = 30.0
     batch: int = 0
+    scenario: Scenario = Scenario.SINGLE_STREAM
+    samples_per_query: int = 8
+    target_qps: float = 10.0
+    latency_bound_ms: float | None = None
+    threads_sweep: tuple[int, ...] = ()
+    sustained_s: float = 0.0
 
 
 def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
@@ -57,21 +73,27 @@ def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
     Args:
         runtime: what executes it.
         given: files["model"]; the contract's sizes are taken for axes that the file leaves open.
-    Returns: facts, the JSON of ProcessRun.
+    Returns: facts, the JSON of ProcessRun, or of SustainedRun.
     Raises: ArtifactBroken when it does not load.
     """
     options: MeasureOptions = given.options
     for module in runtime.preload:
         importlib.import_module(module)
-    measure = _measure_memory if options.mode is Mode.MEMORY else _measure_latency
-    return StageOutput(facts=encode(measure(runtime, given, options)))
+    measures: dict[Mode, Callable[..., ProcessRun | SustainedRun]] = {
+        Mode.LATENCY: _measure_latency,
+        Mode.MEMORY: _measure_memory,
+        Mode.SUSTAINED: _measure_sustained,
+    }
+    return StageOutput(facts=encode(measures[options.mode](runtime, given, options)))
 
 
 def _measure_latency(runtime: Runtime, given: StageInput, options: MeasureOptions) -> ProcessRun:
     path = given.files["model"]
     session, first_load_us = _timed_load(runtime, path, options.threads)
     effort = Effort(options.warmup_runs, options.min_runs, options.min_s, options.max_s, options.batch)
-    timed = time_calls(_call(session, given), effort)
+    asked = Asked(options.scenario, options.samples_per_query, options.target_qps)
+    answered = answer(_call(session, given), asked, effort)
+    timed = answered.timed
     _, warm_load_us = _timed_load(runtime, path, options.threads)
     return ProcessRun(
         times_us=timed.times_us,
@@ -82,6 +104,8 @@ def _measure_latency(runtime: Runtime, given: StageInput, options: MeasureOption
         peak_memory_bytes=None,
         threads=options.threads,
         batch=timed.batch,
+        samples=answered.samples,
+        elapsed_s=answered.elapsed_s,
     )
 
 
@@ -97,7 +121,13 @@ def _measure_memory(runtime: Runtime, given: StageInput, options: MeasureOptions
         first_inference_us=timed.first_us,
         peak_memory_bytes=peak_bytes(),
         threads=options.threads,
+        pss_bytes=pss_bytes(),
     )
+
+
+def _measure_sustained(runtime: Runtime, given: StageInput, options: MeasureOptions) -> SustainedRun:
+    session, _ = _timed_load(runtime, given.files["model"], options.threads)
+    return run_on(_call(session, given), options.sustained_s)
 
 
 def _timed_load(runtime: Runtime, path: Path, threads: int) -> tuple[Session, float]:
@@ -131,6 +161,7 @@ def _register(runtime: Runtime) -> None:
         reads=("name",),
         tools=runtime.tools,
         preload=runtime.preload,
+        timeout_s=LONGEST_S,
         fresh=True,
     )(partial(run_process, runtime))
 
