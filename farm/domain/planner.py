@@ -163,7 +163,7 @@ class _Builder:
         for model in dict.fromkeys(result.model for result in self.results) if self.wanted.chooses else ():
             mine = [branch for result in self.results if result.model == model for branch in result.branches]
             usual = WITH_SCORE if any(branch.evaluate for branch in mine) else WITHOUT_SCORE
-            searches = not (self.wanted.constraints or self.wanted.objective) or len(self.wanted.searched) > 1
+            searches = any(recipe != BASELINE for recipe in self.wanted.searched)
             goals[model] = Goal(
                 self.wanted.constraints or (usual if searches else ()), self.wanted.objective or "latency"
             )
