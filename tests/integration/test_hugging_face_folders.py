@@ -89,5 +89,14 @@ def test_nothing_hostile_ran(answers: dict[str, Answer], folder: Path) -> None:
     assert not list(folder.rglob("*.ran"))
 
 
-def test_shards_and_a_pickle_of_tensors_are_read(answers: dict[str, Answer]) -> None:
-    assert min(answers[name].facts["parameters"] for name in ("sharded", "pickled")) > 30_000
+def test_shards_are_read_together(answers: dict[str, Answer]) -> None:
+    facts = answers["sharded"].facts
+    assert len(facts["extra"]["weights"]) > 1
+    assert facts["extra"]["unused_weights"] == []
+
+
+def test_a_pickle_of_tensors_is_read_and_a_head_that_the_class_lacks_is_told(answers: dict[str, Answer]) -> None:
+    """Its config.json names no architecture, so the bare model is taken."""
+    extra = answers["pickled"].facts["extra"]
+    assert extra["architecture"] == "BertModel"
+    assert extra["unused_weights"] == ["classifier.bias", "classifier.weight"]

@@ -14,7 +14,7 @@ Traceback (most recent call last):
     raise ValueError("no")
     ~~~~~^^^^^^
 /srv/farm/.envs/builder/lib/python3.11/copyreg.py:105: FutureWarning: this is deprecated
-Exotic error in /srv/farm/work/run-1/out/model.onnx
+Exotic error in /srv/farm/run-1/out/model.onnx
 Step 1 failed with code 3
 Step 2 failed with code 4
 all is well

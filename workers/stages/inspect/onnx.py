@@ -20,7 +20,6 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession, refusals
 from workers.stages.inspect.reading import DAMAGE
-from workers.stages.onnx_files import opset
 from workers.stages.wording import plain
 
 DEFAULT_DOMAIN = "ai.onnx"
@@ -65,7 +64,7 @@ def run(given: StageInput) -> StageOutput:
         operators=dict(operators),
         parameters=sum(math.prod(tensor.dims) for tensor in _tensors(model)),
         size_bytes=tree_size_bytes(path),
-        opset=next((entry.version for entry in model.opset_import if entry.domain in ("", DEFAULT_DOMAIN)), None),
+        opset=_opset(model),
         producer=plain(f"{model.producer_name} {model.producer_version}", limit=200) or None,
         extra={
             "ir_version": model.ir_version,
@@ -92,6 +91,10 @@ def _parse(entry: Path) -> Any:
     if not model.opset_import or not model.graph.node:
         raise CorruptModel(f"{entry.name} is not an ONNX model: it has no operator set or no node.", remedy=RESAVE)
     return model
+
+
+def _opset(model: Any) -> int | None:
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", DEFAULT_DOMAIN)), None)
 
 
 def _tensors(model: Any) -> Iterator[Any]:
@@ -164,7 +167,9 @@ def _open(path: Path, model: Any) -> OnnxSession:
     except state.NotImplemented as exc:
         raise Incompatible(
             f"ONNX Runtime has no CPU kernel for an operator of the model: {plain(str(exc))}",
-            remedy="Export it in float32, or replace the operator." if opset(model) >= OLDEST_OPSET else _RAISE_OPSET,
+            remedy="Export it in float32, or replace the operator."
+            if (_opset(model) or OLDEST_OPSET) >= OLDEST_OPSET
+            else _RAISE_OPSET,
         ) from exc
     except (*refusals(), *DAMAGE) as exc:
         raise _refusal(plain(str(exc), limit=2000), model) from exc
@@ -186,12 +191,17 @@ def _refusal(message: str, model: Any) -> Exception:
             remedy=f"Set model.ir_version = {limit} on the model that onnx.load returns and save it with onnx.save; "
             "onnx.version_converter changes the opset alone.",
         )
-    if "under development" in message:
-        limit = found["limit"] if (found := _OPSET_LIMIT.search(message)) else "a lower one"
+    if found := _OPSET_LIMIT.search(message):
+        limit, has = found["limit"], _opset(model)
         return Incompatible(
-            f"The model has opset {opset(model)}; this farm's ONNX Runtime reads {limit} at most.",
-            remedy=f"Export it with opset {limit}, or convert it by onnx.version_converter.convert_version(model, "
-            f"{limit}) of an onnx release that knows opset {opset(model)}.",
+            f"The model has opset {has}; this farm's ONNX Runtime reads {limit} at most.",
+            remedy=f"Export it with opset {limit}, or call onnx.version_converter.convert_version(model, {limit}) "
+            f"of an onnx release that knows opset {has}.",
+        )
+    if "under development" in message:
+        return Incompatible(
+            f"The model is newer than this farm's ONNX Runtime: {plain(message)}",
+            remedy="Export it with a lower version of that operator set.",
         )
     if "bad_alloc" in message or "Failed to allocate" in message:
         return MemoryError(message)
