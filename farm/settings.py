@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     host_name: str | None = Field(default=None, description="a worker's name; the machine's when unset")
     concurrency: int = Field(default=2, ge=1, description="build steps a worker runs at once")
     accept_isolation: tuple[str, ...] = Field(default=("full", "partial"))
+    measurement_processes_max: int = Field(default=9, ge=3, description="most processes of one measurement")
+    measurement_budget_s: float = Field(default=45.0, gt=0, description="no further process starts after so long")
     launcher: Path | None = Field(default=None, description="socket of the launcher that an emulated worker needs")
     transfer_budget_s: float = Field(default=60.0, gt=0, description="how long a worker retries storage and API")
 

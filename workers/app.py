@@ -16,6 +16,7 @@ from typing import cast
 import structlog
 
 from farm.domain.errors import ConfigurationError, IsolationTooWeak, Unauthorized
+from farm.domain.statistics.stability import StabilityRule
 from farm.queue import make_app
 from farm.settings import Settings, settings
 from farm.transfer import open_link
@@ -76,7 +77,11 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
         sandbox=sandbox,
         lock=HostLock(),
         cache=Cache(config.cache_dir.resolve(), config.cache_limit_bytes),
-        bench=Bench(said.name, profile),
+        bench=Bench(
+            said.name,
+            profile,
+            StabilityRule(processes_max=config.measurement_processes_max, budget_s=config.measurement_budget_s),
+        ),
     )
     pulse.start()
     threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()

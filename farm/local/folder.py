@@ -166,11 +166,10 @@ def _is_private(path: Path, uid: int) -> bool:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file at once, readable by its owner alone."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    fd, fresh = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(fd, "w") as file:
         file.write(text)
-    fresh.replace(path)
+    Path(fresh).replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

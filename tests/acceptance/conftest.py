@@ -28,6 +28,7 @@ SHORT = {
     "FARM_HOST_GRACE_S": "60",
     "FARM_MAX_ATTEMPTS": "20",
     "FARM_RETRY_BACKOFF_S": "0.2",
+    "FARM_MEASUREMENT_PROCESSES_MAX": "3",
     "FARM_MAX_FILE_BYTES": str(64 << 20),
     "FARM_HOST_NAME": "acceptance",
 }

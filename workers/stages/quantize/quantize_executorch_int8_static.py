@@ -17,7 +17,7 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.executorch_call import LOWER_LINES, PRELOAD, TOOLS, write_program
 from workers.stages.export.programs import load_fixed_program, load_lines
-from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -35,12 +35,13 @@ WAYS = (Way("per channel", True), Way("per tensor", False))
 
 @stage(
     name="quantize-executorch-int8-static",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="executorch",
     source=Format.TORCH_EXPORTED_PROGRAM,
     target=Format.EXECUTORCH,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-static",
     tools=(*TOOLS, "torchao"),
     preload=(

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadRequest
 from farm.domain.facts import Format, TensorSpec
-from farm.domain.stage import Kind, Options, StageInput, StageOutput, stage
+from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.onnx_files import fix_axes, load_inlined, number_tensors, raise_opset
-from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract
@@ -33,7 +33,7 @@ METHODS = ("MinMax", "Entropy", "Percentile")
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizeOnnxOptions(Options):
+class QuantizeOnnxOptions(CalibratedOptions):
     """`calibration_method` is MinMax, Entropy or Percentile; None tries MinMax in its variants and keeps the best."""
 
     calibration_method: str | None = None
@@ -58,7 +58,7 @@ class Way:
 
 @stage(
     name="quantize-onnx-int8-static",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadRequest
 from farm.domain.facts import Format, ModelFacts
-from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
+from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.openvino import SUFFIXES
 from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, converter_errors, write
-from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -35,7 +35,7 @@ FLOAT_LAYERS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizeOpenVinoOptions(Options):
+class QuantizeOpenVinoOptions(CalibratedOptions):
     """What nncf.quantize is told.
 
     Attributes:
@@ -82,7 +82,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: QuantizeOpenVi
 
 @stage(
     name="quantize-openvino-ir-int8-static",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.OPENVINO_IR,

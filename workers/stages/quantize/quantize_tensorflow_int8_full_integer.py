@@ -18,7 +18,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
 from workers.stages.convert.tensorflow_to_tflite import PRELOAD, converter, converter_errors
 from workers.stages.quantize.full_integer import edge_tpu_facts, refuse_floats
-from workers.stages.quantize.selection import Candidate, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface
@@ -77,12 +77,13 @@ def quantize(function: FixedFunction, rows: tuple[Feeds, ...], path: Path) -> No
 
 @stage(
     name="quantize-tf-savedmodel-int8-full-integer",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TF_SAVEDMODEL,
     target=Format.TFLITE,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-full-integer",
     tools=("tensorflow-cpu",),
     preload=PRELOAD,
@@ -93,12 +94,13 @@ def quantize_saved_model(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-keras-int8-full-integer",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.KERAS,
     target=Format.TFLITE,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-full-integer",
     tools=("tensorflow-cpu", "keras"),
     preload=PRELOAD,
@@ -109,12 +111,13 @@ def quantize_keras(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-keras-h5-int8-full-integer",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.KERAS_H5,
     target=Format.TFLITE,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-full-integer",
     tools=("tensorflow-cpu", "keras", "h5py"),
     preload=PRELOAD,

@@ -16,7 +16,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.quantize.full_integer import edge_tpu_facts, refuse_floats
 from workers.stages.quantize.quantize_tflite_int8_static import EVERY, Way, quantize, signature_of
-from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract
 
@@ -28,12 +28,13 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-full-integer",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,
     target=Format.TFLITE,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-full-integer",
     tools=("ai-edge-quantizer", "ai-edge-litert"),
     preload=("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.calibrator"),

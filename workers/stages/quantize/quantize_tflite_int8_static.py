@@ -17,7 +17,7 @@ from typing import Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.quantize.selection import Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -49,12 +49,13 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-static",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,
     target=Format.TFLITE,
     inputs=("calibration",),
+    options=CalibratedOptions,
     recipe="int8-static",
     tools=("ai-edge-quantizer", "ai-edge-litert"),
     preload=("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.calibrator"),

@@ -8,24 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Binding, Contract
+from farm.domain.data import ENOUGH_BESIDE
 from farm.domain.errors import ArtifactBroken, ContractMismatch, ConversionFailed, ToolchainError
 from farm.domain.facts import Format
 from farm.domain.recipe import RECIPES
-from farm.domain.stage import StageInput
+from farm.domain.stage import Options, StageInput
 from workers.runtimes import Session, runtime_of
 from workers.runtimes.binding import to_artifact, to_source
 from workers.stages.compare.numerics import OutputError
 from workers.stages.contracts import all_finite, bind_unchanged, prove
-from workers.stages.samples import SEED, Feeds, iterate_samples
+from workers.stages.npz import NpzReader
+from workers.stages.samples import Feeds, iterate_samples, split_rows
 from workers.stages.transforms import given_contract, open_artifact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
-SELECTION_SHARE = 3
-"""One sample in so many selects, the others calibrate; fewer samples than that do both."""
 MAX_SELECTION = 16
+"""Samples that judge a candidate at most: each of them is run for every candidate."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedOptions(Options):
+    """`reports`: a quarter of the calibration data is left for the report, since no evaluation data does that."""
+
+    reports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +64,18 @@ class Chosen:
 
 
 def split_samples(given: StageInput) -> Samples:
-    """Read the calibration file and set some of it aside, at random, for the choice."""
-    import numpy as np
+    """Read the calibration file and part it by values, as the reference run does: none of its samples is here.
 
-    feeds = list(iterate_samples(given.files["calibration"], given.options.input_specs, given_contract(given)))
-    feeds = [feeds[at] for at in np.random.default_rng(SEED).permutation(len(feeds))]
-    aside = min(MAX_SELECTION, len(feeds) // SELECTION_SHARE)
-    return Samples(tuple(feeds[aside:]), tuple(feeds[:aside] or feeds))
+    Fewer than `ENOUGH_BESIDE` samples, of which no job makes a result, calibrate and select both.
+    """
+    options: CalibratedOptions = given.options
+    feeds = list(iterate_samples(given.files["calibration"], options.input_specs, given_contract(given)))
+    if len(feeds) < ENOUGH_BESIDE:
+        return Samples(tuple(feeds), tuple(feeds))
+    with NpzReader(given.files["calibration"], what="calibration") as data:
+        parts = split_rows(data, options.input_specs, reports=options.reports)
+    selection = [feeds[row] for row in parts.selection[:MAX_SELECTION]]
+    return Samples(tuple(feeds[row] for row in parts.calibration), tuple(selection or feeds))
 
 
 def choose(
