@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from farm import __version__
 from farm.cli.main import run
 from farm.report.schema import violations
 from tests import report_samples as samples
@@ -475,3 +476,9 @@ def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
     assert double.asked[-1][0] == "GET /v1/routes?source=onnx"
     assert farm("routes", "--json").json == [route]
     assert "No such job yet" in farm("jobs").err
+
+
+def test_the_version_is_told_without_a_farm(farm: Farm) -> None:
+    ran = farm("--version")
+
+    assert (ran.code, ran.out) == (0, f"farm {__version__}\n")
