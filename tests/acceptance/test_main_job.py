@@ -109,7 +109,7 @@ def test_flower_shows_what_a_person_understands(farm: Farm) -> None:
     farm.submit(str(farm.models / "custom.onnx"), "--runtime", "onnxruntime")
 
     access = farm.info.flower
-    tasks = httpx.get(f"{access.url}/api/tasks?limit=500", auth=(access.user, access.password)).json().values()
+    tasks = httpx.get(f"{access.url}/api/tasks?limit=10000", auth=(access.user, access.password)).json().values()
 
     assert httpx.get(f"{access.url}/api/tasks").status_code == 401
     assert any("measure-onnxruntime · tiny-5" in task["name"] and task["state"] == "SUCCESS" for task in tasks)

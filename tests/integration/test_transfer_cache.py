@@ -142,12 +142,21 @@ def test_a_worker_killed_while_fetching_leaves_a_cache_that_works(
         (tmp_path / "item.json").write_text(wanted.model_dump_json())
         child = subprocess.Popen([sys.executable, "-c", FETCH, str(cache.folder), str(tmp_path / "item.json")])
         assert holding.stalled.wait(30)
+        wait_for_bytes(cache.folder, 2_000_000)
         child.kill()
         child.wait()
         before = holding.received_bytes
         with cache.fetch([wanted], False, link) as path:
             assert path.read_bytes() == b"m" * 12_000_000
         assert holding.received_bytes - before < 11_000_000
+
+
+def wait_for_bytes(folder: Path, least: int) -> None:
+    """Wait until the child has written that much: what the proxy let through may still be on its way to the disk."""
+    deadline = time.monotonic() + 10
+    while sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < least:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 FETCH = """
