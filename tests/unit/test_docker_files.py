@@ -1,0 +1,58 @@
+"""The Dockerfiles: no finding of hadolint, one base, an ordinary user, and a health check that exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers import environments
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+def test_there_are_images() -> None:
+    assert {path.stem for path in FILES} >= {"control", "worker-x86"}
+
+
+@each
+def test_hadolint_finds_nothing(path: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    told = subprocess.run([hadolint, "--config", ROOT / ".hadolint.yaml", path], capture_output=True, text=True)
+
+    assert (told.returncode, told.stdout) == (0, "")
+
+
+@each
+def test_it_is_small_by_its_base_and_runs_as_an_ordinary_user(path: Path) -> None:
+    text = path.read_text()
+
+    assert "ARG BASE=debian:bookworm-slim" in text
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+
+
+@each
+def test_what_it_installs_is_locked(path: Path) -> None:
+    text = path.read_text()
+    (own,) = re.findall(r"workers\.environments own --lock (\w+)", text)
+    wanted = re.findall(r"workers\.environments install ([\w ]+)", text)
+
+    assert environments.lock_path(own).is_file()
+    assert {name for line in wanted for name in line.split()} <= set(environments.names())
+
+
+@each
+def test_its_health_check_is_one_of_those_there_are(path: Path) -> None:
+    (asked,) = re.findall(
+        r'^HEALTHCHECK .* CMD \["python", "/opt/farm/docker/health.py", "(\w+)"\]', path.read_text(), re.M
+    )
+
+    told = subprocess.run([sys.executable, ROOT / "docker" / "health.py", "nothing"], capture_output=True, text=True)
+    assert told.returncode != 0
+    assert asked in told.stdout + told.stderr
