@@ -11,6 +11,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -45,7 +46,8 @@ def strike(farm: Farm, part: str) -> Callable[[], None]:
         return lambda: None
     if part == "zygote":
         for zygote in zygotes(farm):
-            os.kill(zygote, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # a run's child has the same command and may have ended meanwhile
+                os.kill(zygote, signal.SIGKILL)
         return lambda: None
     old = farm.stack.kill(part)
     return lambda: (farm.stack.await_restart(part, old), None)[1]
