@@ -14,6 +14,7 @@ from farm.domain.artifact import Artifact, Contract, FileRef
 from farm.domain.codec import decode, encode
 from farm.domain.errors import (
     ArtifactBroken,
+    BadRequest,
     Failure,
     FarmBug,
     FarmError,
@@ -63,7 +64,7 @@ def read_result(work: Path, ending: Ending, call: Call, *, stage: str, kind: Kin
         ArtifactBroken: what it left is unreadable, or not what a stage of its kind gives.
     """
     if ending.end != "exit" or ending.exit_code != 0:
-        raise _died(ending, call, stage)
+        raise _died(ending, call, stage, kind)
     told = _read_json(work / RESULT, stage)
     if told.get("failure") is not None:
         raise _told_failure(told["failure"], stage)
@@ -146,11 +147,17 @@ def _copy_log(opened: BinaryIO, joined: BinaryIO) -> None:
         joined.write(f"\n[Cut here: {LOG_LIMIT_BYTES} of {size_bytes} bytes of this log are kept.]\n".encode())
 
 
-def _died(ending: Ending, call: Call, stage: str) -> FarmError:
-    """Turn how a process ended into who must act."""
+def _died(ending: Ending, call: Call, stage: str, kind: Kind) -> FarmError:
+    """Turn how a process ended into who must act; what makes an inspection endless is the submitted file."""
     limits = call.limits
     if ending.end == "cancelled":
         return JobCancelled(f"{stage} was cancelled.")
+    if ending.end == "wall" and kind is Kind.INSPECT:
+        return BadRequest(
+            f"{stage} did not end within {limits.wall_s:g} s and was stopped; nothing was planned.",
+            remedy="A file that builds a module must build it only: no training, no downloads, no endless loop. "
+            "Of other files, check that the copy is complete.",
+        )
     if ending.end == "wall":
         return ToolTimedOut(
             f"{stage} did not end within {limits.wall_s:g} s and was stopped.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from farm.domain.errors import ArtifactBroken, ToolCrashed
+from farm.domain.errors import ArtifactBroken, FarmError, ToolCrashed
 from farm.domain.stage import Kind
 from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result
 from workers.sandbox import Call, Ending, Level, Limits
@@ -214,6 +215,20 @@ def test_a_told_failure_arrives_without_what_the_ledger_can_not_hold(tmp_path: P
         read(tmp_path, Kind.INSPECT, {"failure": failure | {"remedy": None, "evidence": {"at\0": ["\udcff"]}}})
 
     assert (caught.value.message, caught.value.evidence) == ("It died.", {"at": ["?"]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "actor"),
+    [(Kind.INSPECT, "bad-request", "submitter"), (Kind.CONVERT, "tool-timed-out", "toolchain")],
+)
+def test_who_must_act_on_what_does_not_end(tmp_path: Path, kind: Kind, code: str, actor: str) -> None:
+    """No other route replaces an inspection: only another file does."""
+    late = dataclasses.replace(EXITED, end="wall", exit_code=None)
+
+    with pytest.raises(FarmError, match=r"did not end within 1 s") as caught:
+        read_result(tmp_path, late, _call(tmp_path), stage="some-stage", kind=kind)
+
+    assert (caught.value.failure.code, caught.value.failure.who_must_act) == (code, actor)
 
 
 def _call(work: Path) -> Call:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from farm.domain.errors import BadRequest, FarmError, ToolTimedOut
+from farm.domain.errors import BadRequest, FarmError
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +65,7 @@ class UserCode:
         limit_s: seconds of wall time; 0 for no limit. Only code that returns to Python can be stopped.
 
     Raises:
-        BadRequest: it raised, or asked to exit.
-        ToolTimedOut: it ran over its time.
+        BadRequest: it raised, asked to exit, or ran over its time.
     """
 
     def __init__(self, path: Path, doing: str, *, limit_s: float = BUILD_LIMIT_S) -> None:
@@ -100,7 +99,7 @@ class UserCode:
         file, tail = self._path.name, _told(error, self._path)
         where = _line(error, self._path)
         if isinstance(error, _Late):
-            return ToolTimedOut(
+            return BadRequest(
                 f"{file}: {self._doing} did not end within {self._limit_s:g} s and was stopped{where}.",
                 remedy=f"Make {file} build the module only: no training, no downloads, no endless loop.",
                 log_tail=tail,
@@ -169,8 +168,7 @@ def run_builder(path: Path, *, limit_s: float = BUILD_LIMIT_S) -> Builder:
     """Run the file and find how it makes its module.
 
     Raises:
-        BadRequest: it raises, exits, or holds nothing that makes a module; names what was found.
-        ToolTimedOut: it does not come to an end.
+        BadRequest: it raises, exits, does not end, or holds nothing that makes a module; names what was found.
     """
     module = ModuleType(_MODULE)
     module.__file__ = str(path)
@@ -184,8 +182,7 @@ def build_module(path: Path, builder: Builder, *, limit_s: float = BUILD_LIMIT_S
     """Make the module.
 
     Raises:
-        BadRequest: the file raises, exits, or returns something else.
-        ToolTimedOut: it does not come to an end.
+        BadRequest: the file raises, exits, does not end, or returns something else.
     """
     import torch
 

@@ -40,7 +40,7 @@ def run(given: StageInput) -> StageOutput:
 
     Returns: facts, the JSON of ModelFacts; operators are the module's leaf classes, `extra` tells how it was built.
     Raises: MissingFile without a builder; BadRequest for what the builder does or for weights that do not fit;
-        UnsafeModel, UnknownFormat, CorruptModel, ToolTimedOut.
+        UnsafeModel, UnknownFormat, CorruptModel.
     """
     path = given.files["model"]
     built = load_built(path, limit_s=given.options.builder_limit_s)
