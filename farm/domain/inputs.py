@@ -24,6 +24,8 @@ DTYPES = (
 )
 UNKNOWN_DTYPE = "unknown"
 LABELS = "labels"
+VOCABULARY = "vocabulary"
+"""Arrays of a data file that are no input: what is right, and the text of each id where labels are texts."""
 _SPEC = re.compile(r"(?P<name>.+):(?P<dtype>[a-z0-9]+)\[(?P<shape>[^\]]*)\]")
 
 

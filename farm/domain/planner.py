@@ -13,6 +13,7 @@ from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, Unk
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.goal import WITH_SCORE, WITHOUT_SCORE, Goal, goal_errors
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
+from farm.domain.labels import label_errors
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
@@ -224,6 +225,8 @@ class _Builder:
         if model.evaluation:
             needs_labels = (model.metric or DEFAULT_METRIC) not in LABEL_FREE_METRICS
             errors += check_arrays(model.evaluation_arrays, fixed, what="evaluation", needs_labels=needs_labels)
+            outputs = model.facts.outputs if model.facts else ()
+            errors += label_errors(model.metric or DEFAULT_METRIC, model.evaluation_arrays, outputs)
         if errors:
             return errors
         calibration = model.calibration_arrays if model.calibration and self._calibrates else None

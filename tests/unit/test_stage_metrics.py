@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from farm.domain.errors import BadData, BadRequest
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, LOWER_IS_BETTER, METRICS
-from workers.stages.evaluate.metrics import Scored, load_metrics, metric_named
+from workers.stages.evaluate.metrics import Scale, Scored, load_metrics, metric_named
 from workers.stages.evaluate.metrics.classification import wilson
 
 Array = np.ndarray[Any, Any]
 
 
 def score(name: str, outputs: Array, truths: Array) -> Scored:
-    tally = metric_named(name).start(outputs.shape[1:])
+    tally = metric_named(name).start(Scale(outputs.shape[1:]))
     for output, truth in zip(outputs, truths, strict=True):
         tally.add(output, np.asarray(truth))
     return tally.score()
 
 
 def test_the_metrics_of_this_farm() -> None:
-    assert set(load_metrics()) >= {"top1", "top5", "agreement", "mae"}
+    assert set(load_metrics()) == {"top1", "top5", "f1", "auroc", "mae", "map", "wer", "agreement"}
     assert not load_metrics()["agreement"].needs_labels
 
 
@@ -51,6 +51,15 @@ def test_a_single_probability_is_two_classes() -> None:
 def test_labels_that_do_not_fit_are_refused(labels: Array, says: str) -> None:
     with pytest.raises(BadData, match=says):
         score("top1", np.eye(3)[:2], labels)
+
+
+def test_rows_of_one_sample_do_not_count_as_samples_for_the_interval() -> None:
+    """A hundred pixels of four pictures, each all right or all wrong, are four answers, not four hundred."""
+    outputs = np.zeros((4, 100, 2))
+    outputs[..., 0] = 1.0
+    truths = np.repeat(np.array([[0], [0], [1], [1]]), 100, axis=1)
+    low, high = score("top1", outputs, truths).ci95
+    assert high - low > 0.9
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -99,7 +108,7 @@ def test_mae_refuses_labels_of_another_shape() -> None:
 def test_an_unknown_metric_names_near_misses() -> None:
     with pytest.raises(BadRequest, match="did you mean top1"):
         metric_named("top-1")
-    with pytest.raises(BadRequest, match="known are agreement, mae"):
+    with pytest.raises(BadRequest, match="known are agreement, auroc, f1"):
         metric_named("zzz")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
 from farm.domain.errors import BadData, BadRequest
+from farm.domain.inputs import LABELS, VOCABULARY
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, deployable_runtimes
 from workers.stages.compare.agreement import check_contract
@@ -22,13 +23,11 @@ from workers.stages.compare.run_artifact import (
     reference_samples,
     run_artifact,
 )
-from workers.stages.evaluate.metrics import Metric, metric_named
+from workers.stages.evaluate.metrics import Metric, Scale, metric_named
 from workers.stages.npz import NpzReader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LABELS = "labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def run_evaluation(runtime: Runtime, given: StageInput) -> StageOutput:
         runtime: what executes the artifact.
         given: files["model"], files["evaluation"] from a reference stage over the evaluation data (with `labels`);
             contract as the route declares it.
-    Returns: facts {"accuracy": {metric, value, float_value, samples, ci95}}.
+    Returns: facts {"accuracy": {metric, value, ci95, float_value, float_ci95, samples, outputs}}.
     Raises: BadRequest for an unknown metric; BadData for labels that do not fit the output.
     """
     options: EvaluateOptions = given.options
@@ -59,41 +58,51 @@ def run_evaluation(runtime: Runtime, given: StageInput) -> StageOutput:
     session = open_artifact(runtime, given.files["model"])
     check_contract(contract, session.inputs, session.outputs)
     with NpzReader(given.files["evaluation"], what="evaluation") as reader:
-        shape = reader.headers[f"output/{names[0]}"].shape[1:] if len(names) == 1 else ()
-        artifact, source = metric.start(shape), metric.start(shape)
+        scale = _scale(reader, names)
+        artifact, source = metric.start(scale), metric.start(scale)
         samples = 0
         for (inputs, outputs), label in zip(reference_samples(reader, contract), _labels(reader, metric), strict=True):
             results = run_artifact(runtime, session, contract, inputs)
-            expected, actual = _joined(outputs, names), _joined(results, names)
-            check_shape(names[0], expected, actual)
-            artifact.add(actual, expected if label is None else label)
+            for name in names:
+                check_shape(name, outputs[name], results[name])
+            expected, actual = (_one_array(each, names, metric) for each in (outputs, results))
             source.add(expected, expected if label is None else label)
+            artifact.add(actual, expected if label is None else label)
             samples += 1
-    scored = artifact.score()
+    scored, of_source = artifact.score(), source.score()
     accuracy = {
         "metric": metric.name,
         "value": scored.value,
-        "float_value": source.score().value,
-        "samples": samples,
         "ci95": list(scored.ci95),
+        "float_value": of_source.value,
+        "float_ci95": list(of_source.ci95),
+        "samples": samples,
         "outputs": list(names),
     }
     return StageOutput(facts={"accuracy": accuracy})
 
 
+def _scale(reader: NpzReader, names: tuple[str, ...]) -> Scale:
+    shape = reader.headers[f"output/{names[0]}"].shape[1:] if len(names) == 1 else ()
+    words = reader.array(VOCABULARY).reshape(-1).tolist() if VOCABULARY in reader.headers else ()
+    return Scale(shape, tuple(map(str, words)))
+
+
 def _output_names(contract: Contract, options: EvaluateOptions, metric: Metric) -> tuple[str, ...]:
     names = tuple(binding.source.name for binding in contract.outputs)
     if options.output is None:
-        return names[:1] if metric.needs_labels else names
+        return names[:1] if metric.needs_labels and metric.gather is None else names
     if options.output not in names:
         raise BadRequest(f"The model has no output {options.output!r}; its outputs are {', '.join(names)}.")
     return (options.output,)
 
 
-def _joined(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> NDArray[Any]:
-    """Return the output itself, or the values of several in one row."""
+def _one_array(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...], metric: Metric) -> NDArray[Any]:
+    """Return the output itself, what the metric makes of several, or the values of several in one row."""
     import numpy as np
 
+    if metric.gather is not None:
+        return metric.gather({name: arrays[name] for name in names})
     if len(names) == 1:
         return arrays[names[0]]
     return np.concatenate([arrays[name].ravel() for name in names])
@@ -110,14 +119,14 @@ def _labels(reader: NpzReader, metric: Metric) -> Iterator[NDArray[Any] | None]:
             f"Metric {metric.name} needs an array 'labels' in the evaluation data, one per sample.",
             remedy="Add labels to the .npz, or take the metric agreement, which needs none.",
         )
-    count = max(header.rows for name, header in reader.headers.items() if name != LABELS)
+    count = max(header.rows for name, header in reader.headers.items() if name not in (LABELS, VOCABULARY))
     yield from reader.rows(LABELS) if metric.needs_labels else [None] * count
 
 
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"evaluate-{runtime.name}",
-        version="1",
+        version="2",
         kind=Kind.EVALUATE,
         environment=runtime.environment,
         check=always,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadData
-from farm.domain.inputs import LABELS
+from farm.domain.inputs import LABELS, VOCABULARY
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.npz import NpzReader, row_digest
 
@@ -22,7 +22,7 @@ MAX_DIGESTS = 20_000
 
 @stage(
     name="inspect-npz",
-    version="2",
+    version="3",
     kind=Kind.INSPECT,
     environment="onnxruntime",
     tools=("numpy",),
@@ -40,15 +40,25 @@ def run(given: StageInput) -> StageOutput:
     """
     with NpzReader(given.files["model"]) as data:
         headers = data.headers
-        arrays = {
-            name: {"dtype": header.dtype, "shape": list(header.shape), **_values(data, name)}
-            for name, header in headers.items()
-        }
+        arrays = described(data)
     if not headers:
         raise BadData(
             "The data file holds no array.", remedy="Write it with numpy.savez(file, **{'input name': array})."
         )
-    return StageOutput(facts={"arrays": arrays, "samples": max(header.rows for header in headers.values())})
+    rows = [header.rows for name, header in headers.items() if name != VOCABULARY]
+    return StageOutput(facts={"arrays": arrays, "samples": max(rows, default=0)})
+
+
+def described(data: NpzReader) -> dict[str, dict[str, Any]]:
+    """Say of every array what it is and what its values are like.
+
+    Raises:
+        BadData: a value is not finite.
+    """
+    return {
+        name: {"dtype": header.dtype, "shape": list(header.shape), **_values(data, name)}
+        for name, header in data.headers.items()
+    }
 
 
 def _values(data: NpzReader, name: str) -> dict[str, Any]:

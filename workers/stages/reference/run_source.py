@@ -16,6 +16,7 @@ from farm.domain.codec import encode
 from farm.domain.data import Part
 from farm.domain.errors import BadRequest, RequestError
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.inputs import LABELS, VOCABULARY
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, Session, load_runtimes
 from workers.stages.npz import NpzReader, NpzWriter
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     Sample = dict[str, NDArray[Any]]
 
-LABELS = "labels"
 GENERATED = 8
 
 
@@ -50,11 +50,11 @@ class ReferenceOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """What the source is run on: `count` samples, and labels for them when the user gave some."""
+    """What the source is run on: `count` samples, and what goes along: labels for them, a vocabulary."""
 
     samples: Iterator[Sample]
     count: int
-    labels: NDArray[Any] | None
+    along: Mapping[str, NDArray[Any]]
 
 
 def run_source(runtime: Runtime, given: StageInput) -> StageOutput:
@@ -62,10 +62,10 @@ def run_source(runtime: Runtime, given: StageInput) -> StageOutput:
 
     Args:
         runtime: what executes the source.
-        given: files["model"], optionally files["samples"] (.npz by input name, `labels` too); options.input_specs
-            with every axis fixed.
-    Returns: samples.npz with `input/<name>` and `output/<name>` of shape (N, *shape), and `labels` when given;
-        facts {"samples", "generated", "outputs": observed TensorSpecs}.
+        given: files["model"], optionally files["samples"] (.npz by input name, `labels` and `vocabulary` too);
+            options.input_specs with every axis fixed.
+    Returns: samples.npz with `input/<name>` and `output/<name>` of shape (N, *shape), and `labels` and `vocabulary`
+        when given; facts {"samples", "generated", "outputs": observed TensorSpecs}.
     Raises: BadData when the data does not fit; RequestError when the source returns values that are not finite.
     """
     options: ReferenceOptions = given.options
@@ -88,12 +88,14 @@ def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Da
         made = generated_samples(
             specs, count, seed=options.seed, span=options.sample_range, ranges=options.ranges or {}
         )
-        return _Data(made, count, None)
+        return _Data(made, count, {})
     reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
     check_data(reader, specs)
     rows = chosen_rows(_meant(reader, options), options.samples)
-    labels = reader.array(LABELS)[list(rows)] if _labelled(reader, specs) else None
-    return _Data(user_samples(reader, specs, rows), len(rows), labels)
+    along = {LABELS: reader.array(LABELS)[list(rows)]} if _labelled(reader, specs) else {}
+    if VOCABULARY in reader.headers and VOCABULARY not in {spec.name for spec in specs}:
+        along[VOCABULARY] = reader.array(VOCABULARY)
+    return _Data(user_samples(reader, specs, rows), len(rows), along)
 
 
 def _meant(reader: NpzReader, options: ReferenceOptions) -> Sequence[int]:
@@ -140,9 +142,9 @@ def _record(call: Callable[[Sample], Mapping[str, NDArray[Any]]], data: _Data, t
         for name, array in outputs.items():
             writer.append(f"output/{name}", np.asarray(array), count=data.count)
         observed = observed or tuple(TensorSpec(name, a.dtype.name, tuple(a.shape)) for name, a in outputs.items())
-    if data.labels is not None:
-        for label in data.labels:
-            writer.append(LABELS, np.asarray(label), count=data.count)
+    for name, array in data.along.items():
+        for row in range(len(array)):
+            writer.append(name, np.asarray(array[row, ...]), count=len(array))
     writer.close()
     return observed
 
@@ -163,7 +165,7 @@ def _refuse_not_finite(outputs: Mapping[str, NDArray[Any]], index: int) -> None:
 def _register(source: Format, runtime: Runtime) -> None:
     stage(
         name=f"reference-{source}",
-        version="1",
+        version="2",
         kind=Kind.REFERENCE,
         environment=runtime.builds_in,
         check=always,

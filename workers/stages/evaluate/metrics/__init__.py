@@ -1,11 +1,15 @@
-"""Metrics: how good outputs are, as one number with its interval. One file per kind; NumPy only."""
+"""Metrics: how good outputs are, as one number with its interval. One file per kind; NumPy only.
+
+They run beside the artifact on the target's own host, which may be a board with little more than NumPy. The tests hold
+them against the libraries of their field: scikit-learn, pycocotools, jiwer. What labels they take: docs/accuracy.md.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +30,14 @@ class Scored:
     ci95: tuple[float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What outputs are read by: the shape of one sample's output, and the words of its ids where the data has them."""
+
+    shape: tuple[int, ...]
+    vocabulary: tuple[str, ...] = ()
+
+
 class Tally(Protocol):
     """Running sums over samples; `truth` is the label, or the float output where the metric needs no label."""
 
@@ -40,12 +52,14 @@ class Metric:
 
     Attributes:
         needs_labels: it compares with labels; otherwise with the source's float outputs.
-        start: make an empty tally for outputs of a shape (that of one sample).
+        start: make an empty tally.
+        gather: make one array of all the outputs of a sample, by name; without it one output is taken.
     """
 
     name: str
     needs_labels: bool
-    start: Callable[[tuple[int, ...]], Tally]
+    start: Callable[[Scale], Tally]
+    gather: Callable[[Mapping[str, Array]], Array] | None = None
 
 
 @cache

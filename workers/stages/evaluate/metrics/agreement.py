@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from workers.stages.evaluate.metrics import Metric, Scored, Tally
+from workers.stages.evaluate.metrics import Metric, Scale, Scored, Tally
 from workers.stages.evaluate.metrics.classification import wilson
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def _agreement(noise: float, signal: float) -> float:
     return max(0.0, 1.0 - math.sqrt(noise / signal)) if signal > 0.0 else 0.0
 
 
-def _start(shape: tuple[int, ...]) -> Tally:
+def _start(scale: Scale) -> Tally:
+    shape = scale.shape
     classes = shape[-1] if shape else 1
     return SameClass() if classes > 1 and math.prod(shape) == classes else RelativeRms()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadData
-from workers.stages.evaluate.metrics import Metric, Scored
+from workers.stages.evaluate.metrics import Metric, Scale, Scored
 from workers.stages.evaluate.metrics.classification import Z95
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class MeanAbsoluteError:
     """Keep each sample's mean absolute error."""
 
-    shape: tuple[int, ...]
+    scale: Scale
     errors: list[float] = field(default_factory=list)
 
     def add(self, output: NDArray[Any], truth: NDArray[Any]) -> None:
@@ -28,7 +28,7 @@ class MeanAbsoluteError:
         if truth.size != output.size or truth.dtype.kind not in "iubf":
             raise BadData(
                 f"The labels have shape {list(truth.shape)} and dtype {truth.dtype} per sample; "
-                f"numbers of the output's shape {list(self.shape)} are needed."
+                f"numbers of the output's shape {list(self.scale.shape)} are needed."
             )
         difference = output.astype(np.float64).ravel() - truth.astype(np.float64).ravel()
         self.errors.append(float(np.abs(difference).mean()))
