@@ -22,6 +22,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr = Field(default=SecretStr("postgresql+psycopg://farm@127.0.0.1:5432/farm"))
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"))
+    worker_redis_url: SecretStr | None = Field(default=None, description="the broker as enrolled hosts reach it")
 
     s3_endpoint: str = Field(default="http://127.0.0.1:8333", description="how the control plane reaches S3")
     s3_public_endpoint: str | None = Field(default=None, description="what is signed into URLs; s3_endpoint when unset")
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     control_tick_s: float = Field(default=1.0, gt=0, description="how long control sleeps when nothing wakes it")
     max_attempts: int = Field(default=3, ge=1, description="attempts of a step before a host's failure is final")
     retry_backoff_s: float = Field(default=2.0, ge=0)
+    self_test_every_s: float = Field(
+        default=86400.0, ge=0, description="how often each host tests itself; 0: on demand"
+    )
+    host_failures_max: int = Field(default=3, ge=1, description="steps a host may break before it is quarantined")
+    host_failures_within_s: float = Field(default=3600.0, gt=0, description="how long a broken step counts")
     upload_retention_s: float = Field(default=24 * 3600.0, gt=0)
 
     work_dir: Path = Field(default=Path(".farm/work"), description="a worker's scratch space")
@@ -55,6 +61,10 @@ class Settings(BaseSettings):
     accept_isolation: tuple[str, ...] = Field(default=("full", "partial"))
     measurement_processes_max: int = Field(default=9, ge=3, description="most processes of one measurement")
     measurement_budget_s: float = Field(default=45.0, gt=0, description="no further process starts after so long")
+    measurement_retries: int = Field(default=1, ge=0, le=5, description="how often an invalid one is taken again")
+    measurement_cool_down_s: float | None = Field(
+        default=None, ge=0, le=600, description="the pause before that; the profile's cool_down_s when unset"
+    )
     launcher: Path | None = Field(default=None, description="socket of the launcher that an emulated worker needs")
     transfer_budget_s: float = Field(default=60.0, gt=0, description="how long a worker retries storage and API")
 

@@ -10,12 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import structlog
 
-from farm.domain.errors import ConfigurationError, IsolationTooWeak, Unauthorized
+from farm.domain.errors import IsolationTooWeak, Unauthorized
 from farm.domain.statistics.stability import StabilityRule
 from farm.queue import make_app
 from farm.settings import Settings, settings
@@ -26,11 +27,12 @@ from workers.cache import Cache
 from workers.host.facts import HostFacts
 from workers.host.lock import HostLock
 from workers.host.probe import probe
-from workers.joining import attestation, choose_profile
+from workers.joining import attestation, choose_profile, place
 from workers.launcher.outside import Outside
 from workers.link import FarmLink
 from workers.measuring import Bench
 from workers.pulse import Pulse
+from workers.queues import Queues
 from workers.runner import Runner
 from workers.sandbox import Level, Sandbox
 from workers.stages import load_specs, preload_of
@@ -50,24 +52,37 @@ def serve(profile: str) -> None:
         ConfigurationError: the sandbox is too weak, or a setting is missing.
     """
     facts = probe()
-    chosen, can_measure = choose_profile(profile, facts)
+    choose_profile(profile, facts)
     config = settings()
     if config.token is None:
-        raise Unauthorized("A worker needs its host's token in FARM_TOKEN.")
+        raise Unauthorized("A worker needs its host's token in FARM_TOKEN: farm host enroll NAME gives one.")
+    link = FarmLink(config.url, config.token.get_secret_value(), budget_s=config.transfer_budget_s)
+    config, profile = place(config, link, profile)
+    chosen, can_measure = choose_profile(profile, facts)
     with ExitStack() as held:
-        _serve(config, chosen, facts, can_measure=can_measure, held=held)
+        _serve(config, link, Proven(chosen, facts, can_measure), held)
 
 
-def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure: bool, held: ExitStack) -> None:
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What this machine is, and whether it may measure as that."""
+
+    profile: Profile
+    facts: HostFacts
+    can_measure: bool
+
+
+def _serve(config: Settings, link: FarmLink, proven: Proven, held: ExitStack) -> None:
+    profile = proven.profile
     os.umask(0o022)
     for folder in (config.work_dir, config.cache_dir):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(TRAVERSABLE)
     held.enter_context(_cleared(config.work_dir))
-    sandbox = held.enter_context(_isolation(config, facts))
-    said = attestation(config, profile, facts, can_measure=can_measure, isolation=sandbox.level.value)
-    link = FarmLink(config.url, _secret(config), budget_s=config.transfer_budget_s)
-    pulse = Pulse(link, lambda: said, every_s=config.heartbeat_s)
+    sandbox = held.enter_context(_isolation(config, proven.facts))
+    said = attestation(config, profile, proven.facts, can_measure=proven.can_measure, isolation=sandbox.level.value)
+    queues = Queues(said)
+    pulse = Pulse(link, lambda: said, every_s=config.heartbeat_s, on_quarantine=queues.quarantine)
     runner = Runner(
         name=said.name,
         config=config,
@@ -84,9 +99,10 @@ def _serve(config: Settings, profile: Profile, facts: HostFacts, *, can_measure:
         ),
     )
     pulse.start()
+    held.callback(pulse.close)
     threading.Thread(target=_warm, args=(runner, said), name="warm", daemon=True).start()
     log.info("The worker serves.", action="start", host=said.name, profile=profile.name, queues=said.serves)
-    _consume(config, said, runner)
+    _consume(config, queues, runner)
 
 
 def _isolation(config: Settings, facts: HostFacts) -> Sandbox:
@@ -132,26 +148,12 @@ def _warm(runner: Runner, said: Attestation) -> None:
                 runner.sandbox.warm(runner.config.environments_dir.resolve() / environment, preload)
 
 
-def _consume(config: Settings, said: Attestation, runner: Runner) -> None:
+def _consume(config: Settings, queues: Queues, runner: Runner) -> None:
     """Take messages; the HTTP client's own log is left out, for it shows presigned URLs."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = make_app(config.redis_url.get_secret_value())
     register(app, runner)
-    app.Worker(
-        pool="threads",
-        concurrency=config.concurrency,
-        queues=said.serves,
-        hostname=f"celery@{said.name}",
-        loglevel="INFO",
-        without_mingle=True,
-        without_gossip=True,
-    ).start()
-
-
-def _secret(config: Settings) -> str:
-    if config.token is None:
-        raise ConfigurationError("FARM_TOKEN is not set.")
-    return config.token.get_secret_value()
+    queues.consume(app, concurrency=config.concurrency)
 
 
 def main() -> None:

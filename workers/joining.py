@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import platform
 import re
+import secrets
 
+from pydantic import SecretStr
+
+from farm.domain.catalogue import OWN_QUEUE
 from farm.domain.codec import encode
 from farm.domain.errors import ProfileMismatch, UnknownName
 from farm.settings import Settings
@@ -14,8 +18,26 @@ from hardware_profiles.schema import Profile, near_misses
 from workers import environments
 from workers.host.attest import identify, mismatches
 from workers.host.facts import HostFacts
+from workers.link import FarmLink
 
 AUTO = "auto"
+
+
+def place(config: Settings, link: FarmLink, profile: str) -> tuple[Settings, str]:
+    """Fill in what the farm knows of an enrolled host and nobody set here: its name, its profile, the broker.
+
+    Raises:
+        Unauthorized: the token is unknown or revoked.
+    """
+    told = link.who_am_i()
+    known: dict[str, object] = {}
+    if config.host_name is None and told.name is not None:
+        known["host_name"] = told.name
+    if "redis_url" not in config.model_fields_set and told.redis_url is not None:
+        known["redis_url"] = SecretStr(told.redis_url)
+    if profile == AUTO and told.profile is not None:
+        profile = told.profile
+    return config.model_copy(update=known), profile
 
 
 def choose_profile(name: str, facts: HostFacts) -> tuple[Profile, bool]:
@@ -42,11 +64,14 @@ def choose_profile(name: str, facts: HostFacts) -> tuple[Profile, bool]:
 def attestation(
     config: Settings, profile: Profile, facts: HostFacts, *, can_measure: bool, isolation: str
 ) -> Attestation:
-    """Say what this host is, has and serves: builds of its architecture, and its target when it may measure."""
-    serves = [f"build.{platform.machine()}"] + ([f"target.{profile.name}"] if can_measure else [])
+    """Say what this host is, has and serves: builds of its architecture; its target and itself when it may measure."""
+    name = config.host_name or _machine_name()
+    serves = [f"build.{platform.machine()}"]
+    serves += [f"target.{profile.name}", f"{OWN_QUEUE}{name}"] if can_measure else []
     return Attestation.model_validate(
         {
-            "name": config.host_name or _machine_name(),
+            "name": name,
+            "instance": secrets.token_hex(16),
             "profile": profile.name,
             "can_measure": can_measure,
             "architecture": platform.machine(),

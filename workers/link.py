@@ -11,7 +11,17 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_e
 
 from farm.domain.errors import FarmBug, FarmError, FarmUnreachable
 from farm.wire.base import FailureEntry, FileEntry
-from farm.wire.hosts import Attestation, Claim, ClaimRequest, DeclaredOutputs, Heartbeat, HeartbeatAnswer, Outcome
+from farm.wire.hosts import (
+    Attestation,
+    Claim,
+    ClaimRequest,
+    DeclaredOutputs,
+    Heartbeat,
+    HeartbeatAnswer,
+    HostSelf,
+    Leave,
+    Outcome,
+)
 from farm.wire.transfers import Part, PartRequest, PartTicket, UploadRequest, UploadTicket
 
 A = TypeVar("A")
@@ -31,6 +41,13 @@ class FarmLink:
 
     def attest(self, said: Attestation) -> None:
         self._patiently("/v1/hosts/attest", said)
+
+    def who_am_i(self) -> HostSelf:
+        """Ask what the token stands for, and where the broker is."""
+        return _read(HostSelf.model_validate, self._call("GET", "/v1/hosts/self"))
+
+    def leave(self, said: Leave) -> None:
+        self._post("/v1/hosts/leave", said)
 
     def heartbeat(self, said: Heartbeat) -> HeartbeatAnswer:
         return _read(HeartbeatAnswer.model_validate, self._post("/v1/hosts/heartbeat", said))
@@ -88,8 +105,11 @@ class FarmLink:
             FarmBug: what is said is no JSON.
             FarmError: what the farm answers instead.
         """
+        return self._call("POST", path, body, timeout)
+
+    def _call(self, method: str, path: str, body: Any = None, timeout: httpx.Timeout = _TIMEOUT) -> Any:
         try:
-            response = self._http.post(path, json=body, timeout=timeout)
+            response = self._http.request(method, path, json=body, timeout=timeout)
         except (httpx.HTTPError, httpx.InvalidURL) as exc:
             raise FarmUnreachable(f"The farm at {self._http.base_url} does not answer: {exc}") from exc
         except (TypeError, ValueError) as exc:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy.orm import Session
 
 from farm import __version__
-from farm.api import hosts, info, jobs, models, problems, uploads
+from farm.api import enrolments, hosts, info, jobs, models, problems, uploads
 from farm.api.context import Context
 from farm.api.notices import Notices
 from farm.api.views import ApiViews
@@ -49,7 +49,7 @@ def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
     )
     app.state.context = parts
     problems.install(app)
-    for module in (info, uploads, models, jobs, hosts):
+    for module in (info, uploads, models, jobs, enrolments, hosts):
         app.include_router(module.router, prefix="/v1")
     if pages is not None:
         app.include_router(pages(ApiViews(parts)))

@@ -10,8 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from farm.api.notices import Notices
 from farm.domain.errors import Unauthorized
-from farm.ledger import Ledger
-from farm.ledger.access import Caller, identify
+from farm.ledger import Ledger, enrolments
+from farm.ledger.access import Caller, hash_of, identify
 from farm.settings import Settings
 from farm.store import Store
 
@@ -48,7 +48,14 @@ def user(parts: Parts, given: Credentials) -> Caller:
 
 
 def host(parts: Parts, given: Credentials) -> Caller:
-    return parts.ledger.run(lambda session: identify(session, _token(given), "host"))
+    """Accept a host; the operator of one whose token was revoked is told that its worker still tries."""
+    token = _token(given)
+    try:
+        return parts.ledger.run(lambda session: identify(session, token, "host"))
+    except Unauthorized as error:
+        why = f"It was turned away: {error.message}"
+        parts.ledger.run(lambda session: enrolments.blame(session, hash_of(token), why))
+        raise
 
 
 def anyone(parts: Parts, given: Credentials) -> Caller:

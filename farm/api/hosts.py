@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from farm.api.context import HostCaller, Parts, User
+from farm.api.context import Context, HostCaller, Parts, User
 from farm.api.notices import wait_for
 from farm.api.uploads import proven, ticket
 from farm.domain.artifact import Artifact
 from farm.domain.errors import Conflict, Unauthorized
 from farm.domain.plan import Input, PlannedStep
+from farm.domain.remeasuring import Retaking
 from farm.ledger import attempts, hosts, steps
 from farm.ledger.access import Caller
 from farm.ledger.attempts import Finished
 from farm.ledger.events import host_topic
+from farm.ledger.host_views import host_views
 from farm.ledger.tables import Attempt, Step
 from farm.store import Store
 from farm.wire.base import FileEntry
@@ -32,48 +35,67 @@ from farm.wire.hosts import (
     Heartbeat,
     HeartbeatAnswer,
     HostView,
+    Leave,
     Outcome,
 )
 from farm.wire.transfers import Download, UploadTicket
 
 router = APIRouter(tags=["hosts"])
+BEATS_MISSED = 2
+"""A worker that missed so many heartbeats has its name no longer for itself."""
 
 
 @router.get("/hosts")
 def list_hosts(parts: Parts, caller: User) -> list[HostView]:
     """List every host that ever attested, live or not."""
-    return parts.ledger.run(lambda session: hosts.host_views(session, grace_s=parts.config.host_grace_s))
+    return parts.ledger.run(lambda session: host_views(session, grace_s=parts.config.host_grace_s))
 
 
 @router.post("/hosts/attest", status_code=204)
 def attest(said: Attestation, parts: Parts, caller: HostCaller) -> Response:
-    """Record what a worker proved about its machine."""
-    _is_self(caller, said.name)
-    parts.ledger.run(lambda session: hosts.attest(session, said))
+    """Record what a worker proved about its machine; 409 when its name is another worker's."""
+    _is_self(parts, caller, said.name)
+    busy_s = BEATS_MISSED * parts.config.heartbeat_s + 1.0
+    try:
+        parts.ledger.run(lambda session: hosts.attest(session, said, project=caller.project, busy_s=busy_s))
+    except Conflict as error:
+        text = f"Another worker asked for the name {said.name} at {_now()} and was turned away: {error.message}"
+        parts.ledger.run(lambda session: hosts.note(session, said.name, text))
+        raise
+    return Response(status_code=204)
+
+
+@router.post("/hosts/leave", status_code=204)
+def leave(said: Leave, parts: Parts, caller: HostCaller) -> Response:
+    """Give a name up at once, when a worker ends."""
+    _is_self(parts, caller, said.name)
+    parts.ledger.run(lambda session: hosts.leave(session, said.name, said.instance))
     return Response(status_code=204)
 
 
 @router.post("/hosts/heartbeat")
 async def heartbeat(said: Heartbeat, parts: Parts, caller: HostCaller) -> HeartbeatAnswer:
     """Extend leases and carry stops back, at once when there is one, else after `wait_s`."""
-    _is_self(caller, said.name)
+    _is_self(parts, caller, said.name)
     until = time.monotonic() + said.wait_s
 
-    def hear(session: Session) -> list[str] | None:
+    def hear(session: Session) -> HeartbeatAnswer:
         return hosts.hear(session, said, lease_s=parts.config.lease_s)
 
     with parts.notices.watch(host_topic(said.name)) as event:
-        stop = await run_in_threadpool(parts.ledger.run, hear)
-        while stop == [] and (left_s := until - time.monotonic()) > 0 and not parts.notices.closing.is_set():
+        answer = first = await run_in_threadpool(parts.ledger.run, hear)
+        while answer == first and not (first.stop or first.unknown_host or parts.notices.closing.is_set()):
+            if (left_s := until - time.monotonic()) <= 0:
+                break
             if await wait_for(event, left_s):
-                stop = await run_in_threadpool(parts.ledger.run, hear)
-    return HeartbeatAnswer(stop=stop or [], unknown_host=stop is None)
+                answer = await run_in_threadpool(parts.ledger.run, hear)
+    return answer
 
 
 @router.post("/claims", status_code=201)
 def claim(asked: ClaimRequest, parts: Parts, caller: HostCaller) -> Claim:
     """Lease a step's attempt to a host; 409 when it is stale, taken or cancelled."""
-    _is_self(caller, asked.host)
+    _is_self(parts, caller, asked.host)
 
     def take(session: Session) -> tuple[Attempt, Step, PlannedStep, Mapping[str, Step]]:
         attempt, step, planned = attempts.claim(
@@ -123,6 +145,7 @@ def outcome(attempt: str, said: Outcome, parts: Parts, caller: HostCaller) -> Re
             _finished(said),
             max_attempts=config.max_attempts,
             backoff_s=config.retry_backoff_s,
+            retaking=Retaking(config.measurement_retries, config.measurement_cool_down_s),
         )
     )
     return Response(status_code=204)
@@ -171,7 +194,17 @@ def _made(given: Input, makers: Mapping[str, Step]) -> tuple[Artifact, dict[str,
     return made, maker.facts, maker.contract
 
 
-def _is_self(caller: Caller, name: str) -> None:
-    """Hold a token that is bound to a host to that host."""
-    if caller.host is not None and caller.host != name:
-        raise Unauthorized(f"This token is host {caller.host}'s; the call speaks for {name}.")
+def _is_self(parts: Context, caller: Caller, name: str) -> None:
+    """Hold a token that is bound to a host to that host; its operator is told who else tried."""
+    if caller.host is None or caller.host == name:
+        return
+    text = f"A worker that calls itself {name} brought the token of {caller.host} at {_now()} and was turned away."
+    parts.ledger.run(lambda session: hosts.note(session, caller.host or "", text))
+    raise Unauthorized(
+        f"This token is host {caller.host}'s; the call speaks for {name}.",
+        remedy=f"Start that worker without FARM_HOST_NAME, or give it a token of its own: farm host enroll {name}.",
+    )
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from farm.api import info, jobs
 from farm.api.context import Context
-from farm.ledger import hosts
 from farm.ledger import jobs as ledger_jobs
 from farm.ledger.access import Caller, identify
+from farm.ledger.host_views import host_views
 from farm.wire.hosts import HostView
 from farm.wire.jobs import Event, JobView, TargetView
 
@@ -52,7 +52,7 @@ class ApiViews:
 
     def hosts(self, project: str) -> list[HostView]:
         grace_s = self.parts.config.host_grace_s
-        return self.parts.ledger.run(lambda session: hosts.host_views(session, grace_s=grace_s))
+        return self.parts.ledger.run(lambda session: host_views(session, grace_s=grace_s))
 
     def targets(self, project: str) -> list[TargetView]:
         return info.targets(self.parts, _user(project))

@@ -47,17 +47,23 @@ def hosts(json: Json = False) -> None:
         (
             view.name,
             view.profile,
-            view.architecture,
-            "live" if view.live else "away",
+            view.state,
             emulated[view.emulated],
             view.isolation,
             "yes" if view.can_measure else "no",
             " ".join(view.serves),
             str(len(view.running)),
+            str(view.queue_length),
+            "–" if view.predicted_start_s is None else f"in {view.predicted_start_s:.0f} s",
+            "–" if view.noise_floor_ratio is None else f"{view.noise_floor_ratio:.1%}",
+            view.reason or view.notice or "",
         )
         for view in views
     ]
-    columns = ("host", "profile", "arch", "state", "machine", "isolation", "measures", "serves", "running")
+    columns = (
+        *("host", "profile", "state", "machine", "isolation", "measures", "serves", "running", "waiting"),
+        *("start (predicted)", "noise floor", "note"),
+    )
     print_table(columns, lines, empty="No host has joined yet; start one with `farm worker --profile auto`.")
 
 

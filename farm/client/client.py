@@ -19,6 +19,7 @@ import httpx
 from farm.client.address import resolve
 from farm.client.connection import Connection
 from farm.client.durations import parse_duration
+from farm.client.hosts import Hosts
 from farm.client.job import Job
 from farm.client.models import Arrays, InputSpecs, Model, ModelPath
 from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
@@ -177,6 +178,11 @@ class Client:
 
     def hosts(self) -> list[HostView]:
         return [HostView.model_validate(item) for item in self.connection.get("/v1/hosts")]
+
+    @property
+    def host_admin(self) -> Hosts:
+        """Enroll and revoke hosts, take them out of rotation, have them test themselves."""
+        return Hosts(self.connection)
 
     def routes(self, *, source: str | None = None, target: str | None = None) -> list[RouteView]:
         answer = self.connection.get("/v1/routes", source=source, target=target)

@@ -10,6 +10,9 @@ from typing import Any
 from farm.domain.facts import Format
 from farm.domain.stage import ON_TARGET, Kind, StageSpec
 
+OWN_QUEUE = "host."
+"""What a queue of one host begins with, for jobs that are pinned to it and for its self-tests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

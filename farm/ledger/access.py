@@ -7,7 +7,6 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -32,7 +31,7 @@ def add_token(
 ) -> None:
     """Store a token's sha256; adding it again changes nothing."""
     session.execute(insert(Project).values(id=project).on_conflict_do_nothing())
-    row = insert(Token).values(sha256=_hash(token), project_id=project, role=role, host=host)
+    row = insert(Token).values(sha256=hash_of(token), project_id=project, role=role, host=host)
     session.execute(row.on_conflict_do_nothing())
 
 
@@ -46,14 +45,27 @@ def identify(session: Session, token: str, *roles: Role) -> Caller:
     Raises:
         Unauthorized: unknown, revoked, or of another role.
     """
-    row = session.scalar(select(Token).where(Token.sha256 == _hash(token), Token.revoked.is_(None)))
+    row = session.get(Token, hash_of(token))
     if row is None:
-        raise Unauthorized("The token is unknown or revoked.")
+        raise Unauthorized("The token is unknown here.")
+    if row.revoked is not None:
+        raise _revoked(row)
     for role in roles:
         if row.role == role:
             return Caller(row.project_id, role, row.host)
     raise Unauthorized(f"This call needs the token of a {' or '.join(roles)}; yours is that of a {row.role}.")
 
 
-def _hash(token: str) -> str:
+def _revoked(row: Token) -> Unauthorized:
+    when = f"{row.revoked:%Y-%m-%d %H:%M} UTC"
+    if row.host is None:
+        return Unauthorized(f"The token was revoked at {when}.")
+    return Unauthorized(
+        f"The token of host {row.host} was revoked at {when}.",
+        remedy=f"Enroll the host again, which gives it a new one: farm host enroll {row.host}.",
+    )
+
+
+def hash_of(token: str) -> str:
+    """Return what is kept of a token."""
     return hashlib.sha256(token.encode()).hexdigest()

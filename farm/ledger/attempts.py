@@ -8,21 +8,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from farm.domain.artifact import Artifact
 from farm.domain.codec import encode
 from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
 from farm.domain.plan import PlannedStep
 from farm.domain.progress import ENDED, StepPhase
+from farm.domain.remeasuring import INVALID, Retaking, failure_of, with_earlier
 from farm.ledger.events import host_topic, wake_interested, wake_planned
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
-from farm.ledger.tables import Attempt, Host, Job, JobStep, Model, Outbox, Step, new_id
+from farm.ledger.tables import Attempt, Host, Job, JobStep, Model, Outbox, SelfTest, Step, new_id
 
 BATCH = 50
 RUNNING, STOPPING = "running", "stopping"
+NEVER_AGAIN = Retaking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def claim(
     if step is None or step.phase not in (StepPhase.READY, StepPhase.PUBLISHED) or step.attempts + 1 != number:
         raise Conflict(f"Attempt {number} of step {step_id} is stale.", stale=True)
     planned = planned_of(step)
-    _check_host(session, host, planned)
+    _check_host(session, host, planned, step)
     attempt = Attempt(
         id=new_id("attempt"),
         step_id=step.id,
@@ -84,9 +86,16 @@ def held(session: Session, attempt_id: str, fencing_token: str) -> Attempt:
 
 
 def finish(
-    session: Session, attempt_id: str, fencing_token: str, finished: Finished, *, max_attempts: int, backoff_s: float
+    session: Session,
+    attempt_id: str,
+    fencing_token: str,
+    finished: Finished,
+    *,
+    max_attempts: int,
+    backoff_s: float,
+    retaking: Retaking = NEVER_AGAIN,
 ) -> None:
-    """End an attempt: its step succeeds, fails, is cancelled, or is tried again when the host was at fault."""
+    """End an attempt: its step succeeds, fails, is cancelled, or is tried again: the host was at fault, or too busy."""
     _lock_step_of(session, attempt_id)
     attempt = held(session, attempt_id, fencing_token)
     step = session.get_one(Step, attempt.step_id)
@@ -101,6 +110,11 @@ def finish(
     if finished.failure is not None and finished.failure.retryable and step.attempts < max_attempts:
         _try_again(session, step, backoff_s * 2 ** (step.attempts - 1))
         return
+    earlier = _invalid_before(session, step.id)
+    if (pause_s := retaking.pause_after(step.kind, finished.facts, len(earlier))) is not None:
+        attempt.state, attempt.failure = INVALID, encode(failure_of(finished.facts, pause_s))
+        _try_again(session, step, pause_s)
+        return
     phase = StepPhase(finished.state)
     set_phase(
         session,
@@ -108,7 +122,7 @@ def finish(
         phase,
         ended=func.now(),
         outputs={name: encode(artifact) for name, artifact in finished.outputs.items()},
-        facts=dict(finished.facts),
+        facts=with_earlier(finished.facts, earlier),
         contract=dict(finished.contract) if finished.contract else None,
         failure=attempt.failure,
         reproduce=finished.reproduce,
@@ -117,6 +131,12 @@ def finish(
         tool_versions=dict(finished.tool_versions),
     )
     wake_interested(session, step.id)
+
+
+def _invalid_before(session: Session, step_id: str) -> list[dict[str, Any] | None]:
+    """List why a step's earlier measurements did not count."""
+    found = select(Attempt.failure).where(Attempt.step_id == step_id, Attempt.state == INVALID)
+    return list(session.scalars(found.order_by(Attempt.number)))
 
 
 def lose_expired(session: Session, *, max_attempts: int) -> bool:
@@ -135,14 +155,20 @@ def lose_expired(session: Session, *, max_attempts: int) -> bool:
         failure = _host_lost(step, attempt)
         attempt.state, attempt.ended, attempt.failure = "lost", func.now(), encode(failure)
         notify(session, host_topic(attempt.host))
-        if step.phase != StepPhase.RUNNING:
-            continue
-        if step.attempts < max_attempts:
-            _try_again(session, step, 0.0)
-        else:
-            set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
-            wake_interested(session, step.id)
+        _again_or_fail(session, step, failure, max_attempts)
     return len(held_now) == BATCH
+
+
+def take_back(session: Session, host: str, why: str, *, max_attempts: int) -> None:
+    """Take every running attempt from a host that is no longer trusted with it; its steps go elsewhere."""
+    theirs = select(Attempt.step_id).where(Attempt.host == host, Attempt.state == RUNNING)
+    locked = select(Step).where(Step.id.in_(theirs)).order_by(Step.id).with_for_update(key_share=True)
+    by_id = {step.id: step for step in session.scalars(locked)}
+    mine = select(Attempt).where(Attempt.host == host, Attempt.state == RUNNING, Attempt.step_id.in_(by_id))
+    for attempt in session.scalars(mine.with_for_update()):
+        failure = HostLost(why, host=host, attempt=attempt.number).failure
+        attempt.state, attempt.ended, attempt.failure = "lost", func.now(), encode(failure)
+        _again_or_fail(session, by_id[attempt.step_id], failure, max_attempts)
 
 
 def withdraw(session: Session, job: Job) -> None:
@@ -191,14 +217,32 @@ def _lock_step_of(session: Session, attempt_id: str) -> None:
     session.scalar(select(Step.id).where(Step.id == its).with_for_update(key_share=True))
 
 
-def _check_host(session: Session, name: str, planned: PlannedStep) -> None:
+def _check_host(session: Session, name: str, planned: PlannedStep, step: Step) -> None:
     host = session.get(Host, name)
     if host is None:
         raise Conflict(f"Host {name} has not attested itself.")
+    if host.quarantined is not None and not session.scalar(select(is_self_test(step.id))):
+        raise Conflict(f"Host {name} is quarantined: {host.quarantine_reason}")
     if planned.queue not in host.attestation["serves"]:
         raise Conflict(f"Host {name} does not serve {planned.queue}.")
     if host.attestation["environments"].get(planned.environment) != planned.environment_digest:
         raise Conflict(f"Host {name} attests another version of environment {planned.environment} than the plan's.")
+
+
+def _again_or_fail(session: Session, step: Step, failure: Failure, max_attempts: int) -> None:
+    """Send a running step that lost its host to another one, or fail it with that evidence."""
+    if step.phase != StepPhase.RUNNING:
+        return
+    if step.attempts < max_attempts:
+        _try_again(session, step, 0.0)
+        return
+    set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
+    wake_interested(session, step.id)
+
+
+def is_self_test(step_id: InstrumentedAttribute[str] | str) -> ColumnElement[bool]:
+    """Say in SQL that a step is of a self-test, which a quarantined host may run."""
+    return exists().where(JobStep.step_id == step_id, SelfTest.job_id == JobStep.job_id)
 
 
 def _try_again(session: Session, step: Step, delay_s: float) -> None:

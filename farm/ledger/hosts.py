@@ -1,58 +1,161 @@
-"""Hosts: what they attested, and when they were last heard of."""
+"""Hosts: what they attested, when they were last heard of, and whether they are in rotation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from farm.domain.catalogue import LiveHost
-from farm.ledger.attempts import extend
-from farm.ledger.tables import Attempt, Host, Step
-from farm.wire.hosts import Attestation, Heartbeat, HostView
+from farm.domain.errors import Conflict, NotFound
+from farm.ledger.attempts import extend, take_back
+from farm.ledger.events import host_topic
+from farm.ledger.session import notify
+from farm.ledger.tables import Enrolment, Host
+from farm.wire.hosts import Attestation, Heartbeat, HeartbeatAnswer
+
+LONGEST_NOTICE = 500
 
 
-def attest(session: Session, attestation: Attestation) -> None:
-    """Record what a worker proved about its machine; a restart replaces it."""
+def attest(session: Session, attestation: Attestation, *, project: str | None = None, busy_s: float = 0.0) -> None:
+    """Record what a worker proved about its machine; a restart replaces it.
+
+    Args:
+        session: the transaction.
+        attestation: what it said.
+        project: whose token it brought.
+        busy_s: for how long after its last heartbeat another worker's name is taken.
+
+    Raises:
+        Conflict: another project's host, or another worker that lives, has the name; or it was enrolled as another
+            profile.
+    """
+    host = session.get(Host, attestation.name, with_for_update=True)
+    if host is not None:
+        _refuse_name(host, attestation, project, busy_s)
+    enrolled = session.get(Enrolment, attestation.name)
+    if enrolled is not None and enrolled.profile not in ("auto", attestation.profile):
+        raise Conflict(
+            f"Host {attestation.name} was enrolled as {enrolled.profile}; its worker says {attestation.profile}.",
+            remedy=f"Start it with --profile {enrolled.profile}, or enroll the host anew as what it is: "
+            f"farm host enroll {attestation.name} --profile {attestation.profile}.",
+        )
     said = attestation.model_dump(mode="json")
-    fresh = {"attestation": said, "attested": func.now(), "last_heartbeat": func.now(), "running": [], "waiting": []}
+    fresh = {
+        **{"attestation": said, "attested": func.now(), "last_heartbeat": func.now(), "running": [], "waiting": []},
+        **{"project_id": project, "instance": attestation.instance, "notice": None},
+    }
     added = insert(Host).values(name=attestation.name, **fresh)
     session.execute(added.on_conflict_do_update(index_elements=[Host.name], set_=fresh))
 
 
-def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> list[str] | None:
-    """Take a heartbeat in and extend its leases.
-
-    Returns: attempts to stop, or None when the host must attest again.
-    """
-    host = session.get(Host, heartbeat.name, with_for_update=True)
-    if host is None:
-        return None
-    host.last_heartbeat = func.now()
-    host.running, host.waiting = heartbeat.running, heartbeat.waiting
-    return extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)
-
-
-def live_hosts(session: Session, *, grace_s: float) -> tuple[LiveHost, ...]:
-    """List hosts whose heartbeat is younger than the grace."""
-    young = Host.last_heartbeat > func.now() - timedelta(seconds=grace_s)
-    return tuple(
-        _live(Attestation.model_validate(host.attestation)) for host in session.scalars(select(Host).where(young))
+def _refuse_name(host: Host, said: Attestation, project: str | None, busy_s: float) -> None:
+    if host.project_id is not None and project is not None and host.project_id != project:
+        raise Conflict(
+            f"The name {host.name} is that of a host of another project.", remedy="Enroll this host by another name."
+        )
+    quiet_s = age_s(host)
+    if None in (host.instance, said.instance) or host.instance == said.instance or quiet_s >= busy_s:
+        return
+    raise Conflict(
+        f"A worker named {host.name} serves already; it was heard {quiet_s:.1f} s ago.",
+        remedy="Stop that one, or enroll this machine by a name of its own: farm host enroll NAME. "
+        "A name is free again once its worker has ended.",
+        retry_after_s=round(busy_s - quiet_s, 1),
     )
 
 
-def host_views(session: Session, *, grace_s: float) -> list[HostView]:
-    hosts = session.scalars(select(Host).order_by(Host.name)).all()
-    return [_view(session, host, grace_s) for host in hosts]
+def leave(session: Session, name: str, instance: str) -> None:
+    """Give a name up; the host counts as live for its grace all the same, since it may only restart."""
+    session.execute(update(Host).where(Host.name == name, Host.instance == instance).values(instance=None))
+
+
+def note(session: Session, name: str, text: str) -> None:
+    """Tell a host's operator something, in `farm hosts` and in its worker's log; the newest stands."""
+    session.execute(update(Host).where(Host.name == name).values(notice=text[:LONGEST_NOTICE]))
+    notify(session, host_topic(name))
+
+
+def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> HeartbeatAnswer:
+    """Take a heartbeat in and extend its leases.
+
+    Returns: attempts to stop, or that the host must attest again; its quarantine and its notice.
+
+    Raises:
+        Conflict: another worker took the name meanwhile.
+    """
+    host = session.get(Host, heartbeat.name, with_for_update=True)
+    if host is None or (host.instance is None and heartbeat.instance is not None):
+        return HeartbeatAnswer(unknown_host=True)
+    if heartbeat.instance is not None and host.instance != heartbeat.instance:
+        raise Conflict(
+            f"Another worker serves as {heartbeat.name} since this one was silent.",
+            remedy="Stop one of the two, or enroll this machine by a name of its own: farm host enroll NAME.",
+        )
+    host.last_heartbeat = func.now()
+    host.running, host.waiting = heartbeat.running, heartbeat.waiting
+    stop = extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)
+    reason = host.quarantine_reason if host.quarantined else None
+    return HeartbeatAnswer(stop=stop, quarantined=reason, notice=host.notice)
+
+
+def quarantine(session: Session, name: str, reason: str, *, max_attempts: int) -> None:
+    """Take a host out of rotation; what it runs goes elsewhere.
+
+    Raises:
+        NotFound: no such host.
+    """
+    host = _get(session, name)
+    host.quarantined = host.quarantined or datetime.now(UTC)
+    host.quarantine_reason = reason
+    session.flush()
+    take_back(session, name, f"Host {name} was quarantined: {reason}", max_attempts=max_attempts)
+    notify(session, host_topic(name))
+
+
+def release(session: Session, name: str) -> None:
+    """Put a host back into rotation; what happened before is not held against it any more.
+
+    Raises:
+        NotFound: no such host.
+        Conflict: its token was revoked.
+    """
+    enrolled = session.get(Enrolment, name)
+    if enrolled is not None and enrolled.revoked is not None:
+        raise Conflict(
+            f"The token of host {name} was revoked; there is nothing to release.",
+            remedy=f"Enroll it again: farm host enroll {name}.",
+        )
+    host = _get(session, name)
+    host.quarantined, host.quarantine_reason, host.released = None, None, datetime.now(UTC)
+    host.notice = None
+    notify(session, host_topic(name))
+
+
+def _get(session: Session, name: str) -> Host:
+    host = session.get(Host, name, with_for_update=True)
+    if host is None:
+        raise NotFound(f"No host {name} ever joined.", remedy="See `farm hosts`.")
+    return host
+
+
+def is_young(grace_s: float) -> ColumnElement[bool]:
+    """Say in SQL that a host's heartbeat is younger than the grace."""
+    return Host.last_heartbeat > func.now() - timedelta(seconds=grace_s)
+
+
+def live_hosts(session: Session, *, grace_s: float, also: str | None = None) -> tuple[LiveHost, ...]:
+    """List the live hosts in rotation; `also` one that is quarantined, for its self-test."""
+    usable = or_(Host.quarantined.is_(None), Host.name == also) if also else Host.quarantined.is_(None)
+    found = session.scalars(select(Host).where(is_young(grace_s), usable))
+    return tuple(_live(Attestation.model_validate(host.attestation)) for host in found)
 
 
 def waiting_steps(session: Session, *, grace_s: float) -> set[str]:
     """List steps whose message a live host holds while it waits for its lock."""
-    young = Host.last_heartbeat > func.now() - timedelta(seconds=grace_s)
-    return {step for waiting in session.scalars(select(Host.waiting).where(young)) for step in waiting}
+    return {step for waiting in session.scalars(select(Host.waiting).where(is_young(grace_s))) for step in waiting}
 
 
 def _live(said: Attestation) -> LiveHost:
@@ -61,25 +164,6 @@ def _live(said: Attestation) -> LiveHost:
     )
 
 
-def _view(session: Session, host: Host, grace_s: float) -> HostView:
-    said = Attestation.model_validate(host.attestation)
-    age_s = (datetime.now(UTC) - host.last_heartbeat).total_seconds()
-    return HostView(
-        name=host.name,
-        profile=said.profile,
-        architecture=said.architecture,
-        emulated=said.emulated,
-        can_measure=said.can_measure,
-        isolation=said.isolation,
-        live=age_s < grace_s,
-        last_heartbeat=host.last_heartbeat,
-        serves=said.serves,
-        environments=said.environments,
-        running=_titles(session, host.running),
-        facts=said.facts,
-    )
-
-
-def _titles(session: Session, attempts: Sequence[str]) -> list[str]:
-    found = select(Step.title).join(Attempt, Attempt.step_id == Step.id).where(Attempt.id.in_(list(attempts)))
-    return list(session.scalars(found))
+def age_s(host: Host) -> float:
+    """Tell how long ago a host was heard, in seconds."""
+    return (datetime.now(UTC) - host.last_heartbeat).total_seconds()

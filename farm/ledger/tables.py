@@ -168,6 +168,7 @@ class Step(Base):
         ),
         Index("step_reuse", "project_id", "reuse_key", "ended", postgresql_where=text("reuse_key IS NOT NULL")),
         Index("step_unclaimed", "queue", postgresql_where=text("phase IN ('ready', 'published')")),
+        Index("step_pace", "queue", "ended", postgresql_where=text("phase = 'succeeded'")),
     )
 
 
@@ -207,6 +208,7 @@ class Attempt(Base):
         UniqueConstraint("step_id", "number"),
         Index("attempt_leases", "lease_until", postgresql_where=text("state = 'running'")),
         Index("attempt_running", "host", postgresql_where=text("state IN ('running', 'stopping')")),
+        Index("attempt_host_failures", "ended", postgresql_where=text("failure->>'who_must_act' = 'host'")),
     )
 
 
@@ -229,13 +231,57 @@ class Wakeup(Base):
 
 
 class Host(Base):
+    """A host that attested; `instance` is the worker process that has its name, `notice` what its operator should know.
+
+    `released` is when it last left quarantine: what came before is not held against it any more.
+    """
+
     __tablename__ = "host"
     name: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("project.id"))
+    instance: Mapped[str | None]
+    notice: Mapped[str | None]
+    quarantined: Mapped[datetime | None]
+    quarantine_reason: Mapped[str | None]
+    released: Mapped[datetime | None]
+    joined: Mapped[datetime] = mapped_column(server_default=func.now())
     attestation: Mapped[Json]
     attested: Mapped[datetime] = mapped_column(server_default=func.now())
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     running: Mapped[list[str]] = mapped_column(default=list)
     waiting: Mapped[list[str]] = mapped_column(default=list)
+
+
+class Enrolment(Base):
+    """A place for a host, made before its worker ever spoke; its tokens are rows of `token` with its name."""
+
+    __tablename__ = "enrolment"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("project.id"))
+    profile: Mapped[str]
+    created: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked: Mapped[datetime | None]
+
+
+class SelfTest(Base):
+    """A self-test of a host under one runtime: asked for, run as a job of its own, judged; rows are the history."""
+
+    __tablename__ = "self_test"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    host: Mapped[str] = mapped_column(ForeignKey("host.name"))
+    runtime: Mapped[str]
+    asked: Mapped[datetime] = mapped_column(server_default=func.now())
+    asked_by: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("job.id"))
+    ended: Mapped[datetime | None]
+    verdict: Mapped[str] = mapped_column(default="running")
+    reasons: Mapped[list[str]] = mapped_column(default=list)
+    figures: Mapped[Json] = mapped_column(default=dict)
+    __table_args__ = (
+        Index("self_test_history", "host", "asked"),
+        Index("self_test_open", "id", postgresql_where=text("verdict = 'running'")),
+        Index("self_test_job", "job_id"),
+    )
 
 
 class Event(Base):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import timedelta
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from farm.domain.codec import encode
 from farm.domain.errors import EnvironmentMissing, Failure, FarmError, NoLiveHost
 from farm.domain.progress import StepPhase
+from farm.ledger.attempts import is_self_test
 from farm.ledger.events import wake_interested
-from farm.ledger.hosts import live_hosts
+from farm.ledger.hosts import is_young, live_hosts
 from farm.ledger.steps import set_phase
 from farm.ledger.tables import Host, Step
 
@@ -22,12 +22,13 @@ def unservable(session: Session, *, grace_s: float) -> list[str]:
 
     None while no host at all is live: then it may be the farm that did not hear them, and work waits for its hosts.
     """
-    since = func.now() - timedelta(seconds=grace_s)
     lock = Host.attestation["environments"][Step.planned["environment"].astext].astext
     serves = Host.attestation["serves"].contains(func.to_jsonb(Step.queue))
-    able = exists().where(Host.last_heartbeat > since, serves, lock == Step.planned["environment_digest"].astext)
+    trusted = or_(Host.quarantined.is_(None), is_self_test(Step.id))
+    matches = lock == Step.planned["environment_digest"].astext
+    able = exists().where(is_young(grace_s), serves, matches, trusted)
     unclaimed = Step.phase.in_((StepPhase.READY.value, StepPhase.PUBLISHED.value))
-    return list(session.scalars(select(Step.id).where(unclaimed, ~able, exists().where(Host.last_heartbeat > since))))
+    return list(session.scalars(select(Step.id).where(unclaimed, ~able, exists().where(is_young(grace_s)))))
 
 
 def fail_unservable(session: Session, step_ids: Collection[str], *, grace_s: float) -> None:
@@ -37,16 +38,24 @@ def fail_unservable(session: Session, step_ids: Collection[str], *, grace_s: flo
     held = select(Step).where(Step.id.in_(still), unclaimed).order_by(Step.id)
     served = {queue for host in live_hosts(session, grace_s=grace_s) for queue in host.serves}
     for step in session.scalars(held.with_for_update(key_share=True, skip_locked=True)).all():
-        failure = _why(step, is_served=step.queue in served)
+        failure = _why(step, _quarantined(session, step.queue), is_served=step.queue in served)
         set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
         wake_interested(session, step.id)
 
 
-def _why(step: Step, *, is_served: bool) -> Failure:
+def _quarantined(session: Session, queue: str) -> list[tuple[str, str | None]]:
+    serves = Host.attestation["serves"].contains([queue])
+    found = select(Host.name, Host.quarantine_reason).where(Host.quarantined.is_not(None), serves)
+    return list(session.execute(found.order_by(Host.name)).tuples())
+
+
+def _why(step: Step, quarantined: Sequence[tuple[str, str | None]], *, is_served: bool) -> Failure:
     environment = step.planned["environment"]
     error: FarmError = NoLiveHost(
-        f"No live host serves {step.queue}; {step.title} waited for one.",
-        remedy="Start a worker for it and submit the job again: `farm retry JOB`.",
+        f"No live host in rotation serves {step.queue}; {step.title} waited for one."
+        + "".join(f" {name} is quarantined: {reason}" for name, reason in quarantined),
+        remedy="Start a worker for it, or release one that is quarantined (`farm hosts`), and submit the job again: "
+        "`farm retry JOB`.",
     )
     if is_served:
         error = EnvironmentMissing(

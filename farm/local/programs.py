@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FLOWER_USER = "farm"
 FARM_COMMAND = (sys.executable, "-m", "farm.cli.main")
 SECRET_NAMES = (
-    *("FARM_DATABASE_URL", "FARM_REDIS_URL", "FARM_TOKEN"),
+    *("FARM_DATABASE_URL", "FARM_REDIS_URL", "FARM_WORKER_REDIS_URL", "FARM_TOKEN"),
     *("FARM_S3_ENDPOINT", "FARM_S3_PUBLIC_ENDPOINT", "FARM_S3_BUCKET", "FARM_S3_ACCESS_KEY", "FARM_S3_SECRET_KEY"),
     *("FARM_BOOTSTRAP_USER_TOKEN", "FARM_BOOTSTRAP_HOST_TOKEN"),
 )
@@ -132,6 +132,7 @@ def _control_plane(wiring: Wiring, part: str) -> dict[str, str]:
         "FARM_URL": wiring.api,
         "FARM_DATABASE_URL": wiring.database,
         "FARM_REDIS_URL": wiring.redis,
+        "FARM_WORKER_REDIS_URL": wiring.redis_worker,
         "FARM_S3_ENDPOINT": wiring.s3.endpoint,
         "FARM_S3_BUCKET": wiring.s3.bucket,
         "FARM_S3_ACCESS_KEY": wiring.s3.access_key,

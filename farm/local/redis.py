@@ -15,7 +15,17 @@ from farm.local.ports import require_listening
 from farm.local.wheels import redis_server
 
 WORKER_USER = "worker"
-WORKER_KEYS = ("build.*", "target.*", "inspect*", "celery*", "_kombu.*", "unacked*", "*celery.pidbox*", "*celeryev*")
+WORKER_KEYS = (
+    "build.*",
+    "target.*",
+    "host.*",
+    "inspect*",
+    "celery*",
+    "_kombu.*",
+    "unacked*",
+    "*celery.pidbox*",
+    "*celeryev*",
+)
 WORKER_COMMANDS = "+@read +@write +@pubsub +@transaction +@connection +@scripting +time -@dangerous -@admin +info"
 
 
