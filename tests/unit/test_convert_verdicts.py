@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from farm.domain.errors import BadRequest, ConversionFailed, ToolOutOfMemory
 from farm.domain.facts import Format, ModelFacts
 from farm.knowledge import diagnose
 from workers.stages import load_specs
-from workers.stages.quantize.quantize_onnx_int8_static import ways
+from workers.stages.quantize.onnx_static import ways
 from workers.stages.tool_calls import tool_call
 
 
@@ -33,13 +35,40 @@ def test_what_one_route_lacks_the_other_may_take() -> None:
     assert specs["onnx-to-tflite"].cost < specs["onnx-to-tflite-via-torch"].cost
 
 
+EDGE_TPU = load_specs()["compile-tflite-to-edgetpu-tflite"]
+FLOAT = {"edgetpu": {"refusal": "Model not quantized: quantize it to full-integer int8 first"}}
+INTEGER = {"edgetpu": {"refusal": None}}
+CUSTOM = {"edgetpu": {"refusal": "Encountered unresolved custom op: Foo (operator 3)"}}
+
+
+@pytest.mark.parametrize(
+    ("format_", "extra", "recipe", "says"),
+    [
+        (Format.ONNX, {}, "float32", "Model not quantized"),
+        (Format.KERAS, {}, "float16", "Choose recipe int8-full-integer"),
+        (Format.TFLITE, FLOAT, "float32", "Model not quantized"),
+        (Format.TFLITE, CUSTOM, "int8-full-integer", "unresolved custom op: Foo"),
+        (Format.ONNX, {}, "int8-full-integer", None),
+        (Format.TFLITE, FLOAT, "int8-full-integer", None),
+        (Format.TFLITE, INTEGER, "float32", None),
+    ],
+)
+def test_a_float_model_is_refused_before_the_edge_tpu_compiler(
+    format_: Format, extra: dict[str, Any], recipe: str, says: str | None
+) -> None:
+    verdict = EDGE_TPU.check(ModelFacts(format_, (), (), extra=extra), {}, EDGE_TPU.options(recipe=recipe))
+
+    assert verdict.can is (says is None)
+    assert (says or "") in (verdict.reason or "")
+
+
 def test_cpus_without_dot_product_also_try_seven_bits() -> None:
-    assert any(way.reduce_range for way in ways(None, dot_product=False))
-    assert not any(way.reduce_range for way in ways(None, dot_product=True))
+    assert any(way.narrow for way in ways(None, dot_product=False))
+    assert not any(way.narrow for way in ways(None, dot_product=True))
 
 
 def test_entropy_falls_back_to_min_max() -> None:
-    assert [way.method for way in ways("Entropy", dot_product=True)] == ["Entropy", "MinMax"]
+    assert [way.method for way in ways("Entropy", dot_product=True)] == ["Entropy", "Entropy", "MinMax"]
 
 
 def test_an_unknown_calibration_method_names_the_known_ones() -> None:

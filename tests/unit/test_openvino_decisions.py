@@ -9,7 +9,7 @@ from farm.domain.errors import BadRequest
 from farm.domain.facts import Format, ModelFacts
 from workers.runtimes.openvino import named_ports
 from workers.stages.openvino_models import summary_first
-from workers.stages.quantize.openvino_weights import needs_products
+from workers.stages.quantize.products import needs_products
 from workers.stages.quantize.quantize_openvino_ir_int8_static import QuantizeOpenVinoOptions, check, ways
 
 
@@ -79,12 +79,12 @@ def test_an_unknown_preset_is_refused_before_and_while_running() -> None:
     ["MatMul", "Gemm", "aten.linear.default", "aten::linear", "FULLY_CONNECTED", "BATCH_MATMUL", "Dense", "aten.mm"],
 )
 def test_matrix_products_are_known_in_every_format(operator: str) -> None:
-    assert needs_products(ModelFacts(Format.ONNX, (), (), {"Conv": 3, operator: 1}), "int4-weights").can
+    assert needs_products(ModelFacts(Format.ONNX, (), (), {"Conv": 3, operator: 1}), "int4-weights", "OpenVINO").can
 
 
 @pytest.mark.parametrize("operator", ["Conv", "aten.upsample_bilinear2d.vec", "RESIZE_BILINEAR", "Add"])
 def test_a_model_without_matrix_products_is_refused(operator: str) -> None:
-    verdict = needs_products(ModelFacts(Format.ONNX, (), (), {operator: 1}), "int4-weights")
+    verdict = needs_products(ModelFacts(Format.ONNX, (), (), {operator: 1}), "int4-weights", "OpenVINO")
     assert not verdict.can
     assert operator in (verdict.reason or "")
 

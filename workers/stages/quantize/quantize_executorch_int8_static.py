@@ -17,7 +17,15 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.executorch_call import LOWER_LINES, PRELOAD, TOOLS, write_program
 from workers.stages.export.programs import load_fixed_program, load_lines
-from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import (
+    ROWS_LINES,
+    CalibratedOptions,
+    Candidate,
+    Judge,
+    Samples,
+    choose,
+    split_samples,
+)
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -61,14 +69,10 @@ def run(given: StageInput) -> StageOutput:
     """
     samples = split_samples(given)
     candidates = [Candidate(way.name, _writer(given, samples, way)) for way in WAYS]
-    chosen = choose(given, Format.EXECUTORCH, samples, candidates, source_kind=Format.TORCH_EXPORTED_PROGRAM)
+    judge = Judge(given, Format.EXECUTORCH, samples.selection, source_kind=Format.TORCH_EXPORTED_PROGRAM)
+    chosen = choose(judge, candidates)
     way = next(way for way in WAYS if way.name == chosen.name)
-    return StageOutput(
-        files={"model": chosen.path},
-        facts={"sqnr_db": round(chosen.sqnr_db, 2), "quantization": chosen.name, "tried": chosen.tried},
-        contract=chosen.contract,
-        reproduce=_reproduce(given.options.input_specs, way),
-    )
+    return chosen.output(_reproduce(given.options.input_specs, way))
 
 
 def _writer(given: StageInput, samples: Samples, way: Way) -> Callable[[Path], None]:
@@ -102,11 +106,10 @@ def quantize(program: Any, rows: tuple[Feeds, ...], *, per_channel: bool) -> Any
 def _reproduce(inputs: tuple[TensorSpec, ...], way: Way) -> str:
     """Repeat the call on a program and calibration.npz, whose arrays are (N, *shape) in the order of the inputs."""
     return python_command(
-        "import numpy, torch",
+        "import torch",
         "from workers.stages.quantize.quantize_executorch_int8_static import quantize",
         *load_lines(inputs),
-        "arrays = numpy.load('calibration.npz')",
-        "rows = [dict(zip(arrays.files, row)) for row in zip(*(arrays[name] for name in arrays.files))]",
+        *ROWS_LINES,
         f"program = quantize(program, rows, per_channel={way.per_channel})",
         *LOWER_LINES,
     )

@@ -16,8 +16,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.openvino import SUFFIXES
 from workers.stages.openvino_models import PRELOAD, converter_errors, write
-from workers.stages.quantize.openvino_weights import probes
-from workers.stages.quantize.selection import Candidate, choose
+from workers.stages.quantize.selection import Candidate, Judge, choose, seeded_samples
 from workers.stages.tool_calls import python_command, tool_call
 
 
@@ -46,14 +45,11 @@ def run(given: StageInput) -> StageOutput:
         with tool_call("openvino", *converter_errors()):
             write(openvino.Core().read_model(model), path, float16=True)
 
-    chosen = choose(given, Format.OPENVINO_IR, probes(given), [Candidate("float16 weights", make)])
-    return StageOutput(
-        files={"model": chosen.path},
-        facts={"sqnr_db": round(chosen.sqnr_db, 2)},
-        contract=chosen.contract,
-        reproduce=python_command(
+    judge = Judge(given, Format.OPENVINO_IR, seeded_samples(given).selection)
+    return choose(judge, [Candidate("float16 weights", make)]).output(
+        python_command(
             "import openvino",
             "model = openvino.Core().read_model('model.xml')",
             "openvino.save_model(model, 'float16.xml', compress_to_fp16=True)",
-        ),
+        )
     )

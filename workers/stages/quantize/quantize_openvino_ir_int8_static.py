@@ -21,7 +21,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.openvino import SUFFIXES
 from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, converter_errors, write
-from workers.stages.quantize.selection import CalibratedOptions, Candidate, Samples, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Judge, Samples, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -110,18 +110,9 @@ def run(given: StageInput) -> StageOutput:
     layers = {node.get_type_name() for node in openvino.Core().read_model(model).get_ops()}
     wanted = ways(given.options, layers, bool(given.profile.get("numeric.dot_product")))
     size = given.options.subset_size or len(samples.calibration)
-    chosen = choose(
-        given,
-        Format.OPENVINO_IR,
-        samples,
-        [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted],
-    )
-    return StageOutput(
-        files={"model": chosen.path},
-        facts={"sqnr_db": round(chosen.sqnr_db, 2), "quantization": chosen.name, "tried": chosen.tried},
-        contract=chosen.contract,
-        reproduce=_reproduce(next(way for way in wanted if way.name == chosen.name), size),
-    )
+    judge = Judge(given, Format.OPENVINO_IR, samples.selection)
+    chosen = choose(judge, [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted])
+    return chosen.output(_reproduce(next(way for way in wanted if way.name == chosen.name), size))
 
 
 def ways(options: QuantizeOpenVinoOptions, layers: set[str], dot_product: bool) -> tuple[Way, ...]:

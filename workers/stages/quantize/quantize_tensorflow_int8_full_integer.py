@@ -18,7 +18,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
 from workers.stages.convert.tensorflow_to_tflite import PRELOAD, converter, converter_errors
 from workers.stages.quantize.full_integer import edge_tpu_facts, refuse_floats
-from workers.stages.quantize.selection import CalibratedOptions, Candidate, choose, split_samples
+from workers.stages.quantize.selection import ROWS_LINES, CalibratedOptions, Candidate, Judge, choose, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface
@@ -41,22 +41,15 @@ def quantize_source(given: StageInput, source: Format) -> StageOutput:
         refuse_floats(path, "TFLiteConverter")
 
     names = {spec.name: f"input_{index}" for index, spec in enumerate(inputs)}
-    candidates = [Candidate("per channel", write)]
-    chosen = choose(given, Format.TFLITE, samples, candidates, source_kind=source, known_as=names)
-    facts = {"sqnr_db": round(chosen.sqnr_db, 2), "quantization": chosen.name, "tried": chosen.tried}
-    return StageOutput(
-        files={"model": chosen.path},
-        facts={**facts, **edge_tpu_facts(chosen.path)},
-        contract=chosen.contract,
-        reproduce=python_command(
-            "import numpy",
-            *load_lines(source, inputs, outputs),
-            "from workers.stages.quantize.quantize_tensorflow_int8_full_integer import quantize",
-            "arrays = numpy.load('calibration.npz')",
-            "rows = [dict(zip(arrays.files, row)) for row in zip(*(arrays[name] for name in arrays.files))]",
-            "quantize(function, rows, Path('model.tflite'))",
-        ),
+    judge = Judge(given, Format.TFLITE, samples.selection, source_kind=source, known_as=names)
+    chosen = choose(judge, [Candidate("per channel", write)])
+    repeated = python_command(
+        *load_lines(source, inputs, outputs),
+        "from workers.stages.quantize.quantize_tensorflow_int8_full_integer import quantize",
+        *ROWS_LINES,
+        "quantize(function, rows, Path('model.tflite'))",
     )
+    return chosen.output(repeated, **edge_tpu_facts(chosen.path))
 
 
 def quantize(function: FixedFunction, rows: tuple[Feeds, ...], path: Path) -> None:

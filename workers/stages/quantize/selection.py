@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,26 @@ from farm.domain.data import ENOUGH_BESIDE
 from farm.domain.errors import ArtifactBroken, ContractMismatch, ConversionFailed, ToolchainError
 from farm.domain.facts import Format
 from farm.domain.recipe import RECIPES
-from farm.domain.stage import Options, StageInput
+from farm.domain.stage import Options, StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
 from workers.runtimes.binding import to_artifact, to_source
 from workers.stages.compare.numerics import OutputError
 from workers.stages.contracts import all_finite, bind_unchanged, prove
 from workers.stages.npz import NpzReader
-from workers.stages.samples import Feeds, iterate_samples, split_rows
+from workers.stages.samples import SEED, Feeds, iterate_samples, seeded_probe, split_rows
 from workers.stages.transforms import given_contract, open_artifact
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PROBES = 4
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
+ROWS_LINES = (
+    "import numpy",
+    "arrays = numpy.load('calibration.npz')",
+    "rows = [dict(zip(arrays.files, row)) for row in zip(*(arrays[name] for name in arrays.files))]",
+)
+"""Python that reads samples to repeat a calibration: arrays (N, *shape), named or ordered as the model's inputs."""
 MAX_SELECTION = 16
 """Samples that judge a candidate at most: each of them is run for every candidate."""
 
@@ -62,6 +70,13 @@ class Chosen:
     sqnr_db: float
     tried: Mapping[str, float | str] = field(default_factory=dict)
 
+    def output(self, reproduce: str, **facts: Any) -> StageOutput:
+        """Hand it back as the stage's artifact; facts say what it reached, by which way, and what else was tried."""
+        told = {"sqnr_db": round(self.sqnr_db, 2), "quantization": self.name, "tried": self.tried}
+        return StageOutput(
+            files={"model": self.path}, facts={**told, **facts}, contract=self.contract, reproduce=reproduce
+        )
+
 
 def split_samples(given: StageInput) -> Samples:
     """Read the calibration file and part it by values, as the reference run does: none of its samples is here.
@@ -78,63 +93,103 @@ def split_samples(given: StageInput) -> Samples:
     return Samples(tuple(feeds[row] for row in parts.calibration), tuple(selection or feeds))
 
 
-def choose(
-    given: StageInput,
-    kind: Format,
-    samples: Samples,
-    candidates: Sequence[Candidate],
-    *,
-    source_kind: Format | None = None,
-    known_as: Mapping[str, str] | None = None,
-) -> Chosen:
-    """Return the first candidate whose worst output reaches `ENOUGH_DB`, else the best of all.
+def seeded_samples(given: StageInput) -> Samples:
+    """Make seeded inputs in [0, 1) to judge by, where a recipe needs no data."""
+    specs = tuple(binding.artifact for binding in given_contract(given).inputs)
+    return Samples((), tuple(seeded_probe(specs, seed=SEED + at, positive=True) for at in range(PROBES)))
 
-    `kind` is the format of the candidates, and of files["model"] unless `source_kind` says another. Tensors keep dtype
+
+class Judge:
+    """Hold quantized files against their float model, on samples that did not calibrate them.
+
+    `kind` is the format of the files, and of files["model"] unless `source_kind` says another. Tensors keep dtype
     and layout, and are bound by name or order; with `known_as`, the name that the tool gave to an input by the model's,
     they may be integers, and a sample tells which is which.
+    """
+
+    def __init__(
+        self,
+        given: StageInput,
+        kind: Format,
+        selection: tuple[Feeds, ...],
+        *,
+        source_kind: Format | None = None,
+        known_as: Mapping[str, str] | None = None,
+        prefix: str = "candidate",
+    ) -> None:
+        self.kind, self.work = kind, given.work
+        self._names = (f"{prefix}_{at}.{kind}" for at in itertools.count())
+        self._selection, self._known_as = selection, known_as
+        self._model = given_contract(given)
+        self._source = runtime_of(source_kind or kind).load(given.files["model"])
+        self._expected = [self._source.run(feed) for feed in selection]
+
+    def new_path(self) -> Path:
+        """Name a file that is not there yet."""
+        return self.work / next(self._names)
+
+    def judge(self, path: Path) -> tuple[Contract, float]:
+        """Open a file, bind its tensors, and return the SQNR (dB) of the output that lost most.
+
+        Raises:
+            ToolchainError: it does not open, run or stay finite, or has other tensors.
+        """
+        artifact = open_artifact(self.kind, path)
+        if self._known_as is None:
+            contract = bind_unchanged(self._model, self._source, artifact)
+        else:
+            probe = self._selection[0], self._expected[0]
+            contract = prove(self._model, *probe, artifact, known_as=self._known_as).contract
+        return contract, self._worst_db(contract, artifact)
+
+    def _worst_db(self, contract: Contract, artifact: Session) -> float:
+        inputs = _between(self._model.inputs, contract.inputs)
+        outputs = _between(self._model.outputs, contract.outputs)
+        errors = [OutputError() for _ in outputs]
+        for feed, reference in zip(self._selection, self._expected, strict=True):
+            answers = to_source(_run(artifact, to_artifact(feed, inputs)), outputs)
+            for error, binding in zip(errors, outputs, strict=True):
+                error.add(reference[binding.source.name], answers[binding.source.name])
+        return min(error.sqnr_db for error in errors)
+
+
+def choose(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float = ENOUGH_DB) -> Chosen:
+    """Keep the first candidate whose worst output reaches `enough_db`, else the best of all, as the stage's file.
 
     Raises:
         ConversionFailed: every candidate failed; the evidence tells why each did.
     """
-    source = runtime_of(source_kind or kind).load(given.files["model"])
-    expected = [source.run(feed) for feed in samples.selection]
+    return keep(judge, try_each(judge, candidates, enough_db=enough_db))
+
+
+def try_each(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float = ENOUGH_DB) -> Chosen:
+    """Return the first candidate whose worst output reaches `enough_db`, else the best of all.
+
+    Raises:
+        ConversionFailed: every candidate failed; the evidence tells why each did.
+    """
     tried: dict[str, float | str] = {}
     best: Chosen | None = None
-    for at, candidate in enumerate(candidates):
-        path = given.work / f"candidate_{at}.{kind}"
+    for candidate in candidates:
+        path = judge.new_path()
         try:
             candidate.write(path)
-            artifact = open_artifact(kind, path)
-            if known_as is None:
-                contract = bind_unchanged(given_contract(given), source, artifact)
-            else:
-                probe = samples.selection[0], expected[0]
-                contract = prove(given_contract(given), *probe, artifact, known_as=known_as).contract
-            found = Chosen(path, candidate.name, contract, _worst_db(given, contract, artifact, samples, expected))
+            found = Chosen(path, candidate.name, *judge.judge(path))
         except ToolchainError as exc:
             tried[candidate.name] = exc.message
             continue
         tried[candidate.name] = round(found.sqnr_db, 2)
         best = found if best is None or found.sqnr_db > best.sqnr_db else best
-        if best.sqnr_db >= ENOUGH_DB:
+        if best.sqnr_db >= enough_db:
             break
     if best is None:
         raise ConversionFailed("No way to quantize this model gave a file that works.", tried=tried)
-    return Chosen(best.path.rename(given.work / f"model.{kind}"), best.name, best.contract, best.sqnr_db, tried)
+    return replace(best, tried=tried)
 
 
-def _worst_db(
-    given: StageInput, contract: Contract, artifact: Session, samples: Samples, expected: list[dict[str, NDArray[Any]]]
-) -> float:
-    """Return the SQNR (dB) of the output that lost most, over the selection samples."""
-    model = given_contract(given)
-    inputs, outputs = _between(model.inputs, contract.inputs), _between(model.outputs, contract.outputs)
-    errors = [OutputError() for _ in outputs]
-    for feed, reference in zip(samples.selection, expected, strict=True):
-        answers = to_source(_run(artifact, to_artifact(feed, inputs)), outputs)
-        for error, binding in zip(errors, outputs, strict=True):
-            error.add(reference[binding.source.name], answers[binding.source.name])
-    return min(error.sqnr_db for error in errors)
+def keep(judge: Judge, chosen: Chosen) -> Chosen:
+    """Give the chosen file its place."""
+    return replace(chosen, path=chosen.path.rename(judge.work / f"model.{judge.kind}"))
 
 
 def _between(model: tuple[Binding, ...], artifact: tuple[Binding, ...]) -> tuple[Binding, ...]:
