@@ -11,6 +11,7 @@ from farm.domain.binding import inspect_step
 from farm.domain.errors import Failure
 from farm.domain.plan import Input, PlannedStep
 from farm.domain.recipe import BASELINE, SEARCHED
+from farm.domain.scenario import Measuring, Scenario
 from farm.domain.wanted import Wanted, World
 from farm.wire.base import FileEntry
 from farm.wire.jobs import JobRequest, ModelRequest
@@ -28,6 +29,7 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         recipes=named + searched,
         max_runtime_seconds=request.max_runtime_seconds,
         formats=tuple(dict.fromkeys(request.formats)) if request.formats else None,
+        host=request.host,
         unanswered=_unanswered(request),
         constraints=tuple(dict.fromkeys(request.constraints)),
         objective=request.objective,
@@ -37,6 +39,18 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
             for name, model in zip(model_names(request), request.models, strict=True)
             if model.evaluation is None and model.calibration is None
         ),
+        measuring=_measuring(request),
+    )
+
+
+def _measuring(request: JobRequest) -> Measuring:
+    return Measuring(
+        scenario=Scenario(request.scenario),
+        threads=tuple(request.threads),
+        sustained_s=request.sustained_s,
+        samples_per_query=request.samples_per_query,
+        target_qps=request.target_qps,
+        latency_bound_ms=request.latency_bound_ms,
     )
 
 

@@ -12,6 +12,7 @@ from farm.domain.codec import digest
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.plan import Plan
 from farm.domain.planner import make_plan
+from farm.domain.scenario import Scenario
 from farm.domain.stage import ON_TARGET, Kind, Options, StageInput, StageOutput, StageSpec, Verdict, always
 from farm.domain.wanted import Submitted, Wanted, World
 
@@ -29,6 +30,16 @@ class ToyOptions(Options):
     part: str | None = None
     reports: bool = False
     ranges: Mapping[str, tuple[float, float]] | None = None
+    short: bool = False
+    min_runs: int = 50
+    min_s: float = 1.0
+    max_s: float = 30.0
+    scenario: Scenario = Scenario.SINGLE_STREAM
+    threads_sweep: tuple[int, ...] = ()
+    sustained_s: float = 0.0
+    samples_per_query: int = 8
+    target_qps: float = 10.0
+    latency_bound_ms: float | None = None
 
 
 def run_nothing(given: StageInput) -> StageOutput:

@@ -1,23 +1,29 @@
-"""What a measurement takes beyond its latencies: a sweep over threads, and one sustained run."""
+"""What a measurement takes beyond its latencies: operators' times, energy, a sweep over threads, a sustained run."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from farm.domain.codec import decode
-from farm.domain.errors import ArtifactBroken, ConfigurationError
+from farm.domain.errors import ArtifactBroken, ConfigurationError, RequestError, ToolchainError
 from farm.domain.measurement import MIN_PROCESSES, ProcessRun, summarize
+from farm.domain.operators import OperatorProfile, execution_detail
 from farm.domain.scenario import Asked
+from farm.domain.statistics.energy import EnergyRun, energy
 from farm.domain.statistics.sustained import SustainedRun, sustained
-from hardware_profiles.schema import MeasurementPolicy
+from hardware_profiles.schema import Profile
 from workers.host.affinity import quiet_cores
 from workers.host.conditions import Watch
+from workers.host.energy import Meter, Metering, find_meter
 from workers.results import Made
 
-T = TypeVar("T", ProcessRun, SustainedRun)
+T = TypeVar("T", ProcessRun, SustainedRun, OperatorProfile, EnergyRun)
+IDLE_S = 2.0
+"""So long a meter is read while nothing runs."""
 RunOnce = Callable[[Mapping[str, Path] | None, Mapping[str, Any], tuple[int, ...]], Made]
 """Run the stage once: other files than the step's, options to change, cores to pin to."""
 SWEPT = ("threads", "p50", "p90", "ci95", "all_inference_times", "process_spread_ratio")
@@ -28,22 +34,49 @@ class Further:
     """The runs that come after the timed ones, on the same host."""
 
     run: RunOnce
-    policy: MeasurementPolicy
+    host_profile: Profile
     cores: tuple[int, ...]
+    root: Path = Path("/")
 
     def take(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Take what the options ask for, in the words of execution_summary; nothing when they ask for nothing."""
+        """Take what the options ask for, in the words of execution_summary; energy wherever there is a meter."""
         told: dict[str, Any] = {}
+        if (meter := find_meter(self.root)) is not None:
+            told["energy"] = self._energy(meter)
         if counts := [int(count) for count in options.get("threads_sweep") or ()]:
             told["threads_sweep"] = [self._with_threads(count) for count in counts]
         if float(options.get("sustained_s") or 0.0) > 0:
             told["sustained"] = self._sustained()
         return told
 
+    def profile(self) -> dict[str, Any]:
+        """Have the operators timed by a process of its own; a profiler that fails spoils no measurement."""
+        if self.host_profile.emulated:
+            return execution_detail(
+                OperatorProfile((), "The host is emulated: the times of its operators say nothing.")
+            )
+        try:
+            profile = _read(OperatorProfile, self.run(None, {"mode": "profile"}, self.cores))
+        except (ToolchainError, RequestError) as error:
+            profile = OperatorProfile((), f"The operators could not be timed: {error.message}")
+        return execution_detail(profile)
+
+    def _energy(self, meter: Meter) -> dict[str, Any]:
+        """Read the meter while nothing runs, then while one process does."""
+        with Metering(meter, self.root) as metering:
+            idle_from_s = time.monotonic()
+            time.sleep(IDLE_S)
+            idle_until_s = time.monotonic()
+            run = _read(EnergyRun, self.run(None, {"mode": "energy"}, self.cores))
+        named = {"meter": meter.name, "covers": meter.covers}
+        if metering.is_broken:
+            return {**named, "energy_per_inference_mj": None, "why_not": "the meter failed, or counted backwards"}
+        return named | energy(metering.readings, idle=(idle_from_s, idle_until_s), run=run)
+
     def _with_threads(self, count: int) -> dict[str, Any]:
         """Measure with so many threads on as many cores; a host that has not so many says so."""
         try:
-            cores = quiet_cores(self.policy, count)
+            cores = quiet_cores(self.host_profile.measurement, count)
         except ConfigurationError as error:
             return {"threads": count, "why_not": error.message}
         changes = {"threads": count, "threads_sweep": [], "scenario": "single_stream"}
@@ -52,7 +85,7 @@ class Further:
         return {name: summary[name] for name in SWEPT}
 
     def _sustained(self) -> dict[str, Any]:
-        with Watch(self.cores) as watch:
+        with Watch(self.cores, self.root) as watch:
             made = self.run(None, {"mode": "sustained"}, self.cores)
         window = watch.window(made.cpu_s)
         temperatures = [(s.taken_s, s.temperature_c) for s in window.samples if s.temperature_c is not None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from farm.domain.errors import ConfigurationError, Incompatible
 from farm.domain.measurement import Ended, ProcessRun, instability, refuse_nonsense, summarize
 from farm.domain.scenario import Scenario
 from farm.domain.statistics.quantiles import thinned
@@ -33,6 +34,9 @@ REFERENCE_OPTIONS = {
 EMULATED_REFERENCE_OPTIONS = {**REFERENCE_OPTIONS, "min_runs": 3, "min_s": 0.0, "max_s": 0.5}
 """Emulated times are never valid, drift or not: just enough to fill the report, for each run takes half a second."""
 
+ONCE = StabilityRule(processes_min=1, processes_max=1)
+"""A short measurement ranks candidates of a search; one process is never a valid measurement."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -41,6 +45,8 @@ class Bench:
     host: str
     profile: Profile
     rule: StabilityRule = field(default_factory=StabilityRule)
+    root: Path = Path("/")
+    """Where the host's state is read: / but in tests, which read trees of other machines."""
 
     def measure(self, run: RunOnce, *, runtime: str, options: Mapping[str, Any], stop: threading.Event) -> Made:
         """Measure one artifact; memory is taken in a process of its own, after the timed ones.
@@ -52,27 +58,44 @@ class Bench:
             stop: set when the step is no longer wanted.
 
         Raises:
+            Incompatible: it asks for more threads than the host has cores.
             BadMeasurement: a process reported what no clock gives.
             ArtifactBroken: it reported nothing that can be read.
         """
-        cores = quiet_cores(self.profile.measurement, int(options.get("threads", 1)))
-        with Watch(cores) as watch:
-            taken = self._alternate(run, {"model": reference_model(runtime)}, cores)
+        cores = self._cores(int(options.get("threads", 1)))
+        with Watch(cores, self.root) as watch:
+            rule = ONCE if options.get("short") else self.rule
+            taken = self._alternate(run, {"model": reference_model(runtime)}, cores, rule)
         window = watch.window(sum(one.cpu_s or 0.0 for one in taken.made))
         memory = read_run(run(None, {"mode": "memory"}, cores))
         policy = self.profile.measurement
         unstable = instability(taken.runs, taken.references, spread_max=policy.spread_max, drift_max=policy.drift_max)
         peaks = [memory.peak_memory_bytes] if memory.peak_memory_bytes else []
         summary = summarize(taken.runs, taken.references, peaks, ended=taken.ended, asked=asked_of(options))
-        more = Further(run, self.profile.measurement, cores)
-        facts = {
-            "execution_summary": {**summary, "inference_memory_pss_bytes": memory.pss_bytes, **more.take(options)},
-            "conditions": envelope(window, facts=probe(), host=self.host, profile=self.profile, reasons=unstable),
-        }
+        more = Further(run, self.profile, cores, self.root)
+        conditions = envelope(window, facts=probe(self.root), host=self.host, profile=self.profile, reasons=unstable)
+        summary |= {"inference_memory_pss_bytes": memory.pss_bytes}
+        if options.get("short"):
+            facts = {"execution_summary": summary, "conditions": conditions | {"cool_down_s": None}}
+        else:
+            facts = {"execution_summary": summary | more.take(options), "conditions": conditions, **more.profile()}
         last = taken.made[-1]
         return Made(facts=facts, tool_versions=last.tool_versions, reproduce=last.reproduce)
 
-    def _alternate(self, run: RunOnce, reference: Mapping[str, Path], cores: tuple[int, ...]) -> _Taken:
+    def _cores(self, threads: int) -> tuple[int, ...]:
+        try:
+            return quiet_cores(self.profile.measurement, threads, self.root)
+        except ConfigurationError as error:
+            if threads <= max(self.profile.measurement.threads):
+                raise
+            raise Incompatible(
+                f"{threads} threads were asked for on host {self.host}. {error.message}",
+                remedy="Ask for fewer --threads, or for another host.",
+            ) from error
+
+    def _alternate(
+        self, run: RunOnce, reference: Mapping[str, Path], cores: tuple[int, ...], rule: StabilityRule
+    ) -> _Taken:
         """Run the reference model and the artifact in turn, until the stability rule has enough of them."""
         taken = _Taken([], [], [])
         options = EMULATED_REFERENCE_OPTIONS if self.profile.emulated else REFERENCE_OPTIONS
@@ -81,9 +104,9 @@ class Bench:
             batch = taken.runs[0].batch if taken.runs else 0
             taken.add(run(reference, options, cores), run(None, {"batch": batch}, cores))
             elapsed_s = time.monotonic() - started
-            ending = self.rule.ending([thinned(one.times_us) for one in taken.runs], elapsed_s)
+            ending = rule.ending([thinned(one.times_us) for one in taken.runs], elapsed_s)
             if ending is not None:
-                taken.ended = Ended(self.rule, ending, elapsed_s)
+                taken.ended = Ended(rule, ending, elapsed_s)
                 return taken
 
 

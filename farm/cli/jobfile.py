@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from farm.client.client import Objective
+from farm.cli.measuring import measuring_of, thread_counts
+from farm.client.client import Measuring, Objective
 from farm.client.durations import parse_duration
 from farm.client.models import Model
 from farm.domain.errors import BadRequest, MissingFile
 from farm.domain.inputs import parse_input
+from farm.wire.jobs import ScenarioName
 
 EXAMPLE = 'target = ["auto"]\n\n[[model]]\npath = "model.onnx"\n'
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+SCENARIOS: tuple[ScenarioName, ...] = get_args(ScenarioName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,10 @@ class JobFile:
     objective: Objective | None = None
     name: str | None = None
     label: Mapping[str, str] = field(default_factory=dict)
+    host: str | None = None
     max_measurement_age: str | float | None = None
     max_runtime_seconds: float | None = None
+    measuring: Measuring = field(default_factory=lambda: Measuring())
 
 
 def read(path: Path) -> JobFile:
@@ -65,7 +70,7 @@ class _Reader:
     errors: list[str] = field(default_factory=list)
 
     def job(self, table: Mapping[str, Any]) -> JobFile | None:
-        values = self._values(table, _JOB_KEYS, "")
+        values = self._values(table, _JOB_KEYS | _MEASURING_KEYS, "")
         listed = table.get("model")
         if not isinstance(listed, list) or not listed:
             self._wrong("model", listed, "needs one [[model]] table for each model")
@@ -73,7 +78,8 @@ class _Reader:
         models = [self._model(item, f"model[{number}].") for number, item in enumerate(listed, 1)]
         if self.errors:
             return None
-        return JobFile(models=tuple(model for model in models if model), **values)
+        asked = measuring_of({key: values.pop(key) for key in _MEASURING_KEYS if key in values})
+        return JobFile(models=tuple(model for model in models if model), measuring=asked, **values)
 
     def _model(self, table: Any, where: str) -> Model | None:
         if not isinstance(table, Mapping):
@@ -146,6 +152,28 @@ def _no_objective(value: Any) -> str | None:
     return None if value in OBJECTIVES else f"is not one of {', '.join(OBJECTIVES)}"
 
 
+def _no_scenario(value: Any) -> str | None:
+    return None if value in SCENARIOS else f"is not one of {', '.join(SCENARIOS)}"
+
+
+def _no_threads(value: Any) -> str | None:
+    counts = value if isinstance(value, list) else [value]
+    fits = isinstance(value, str) or all(isinstance(item, int) and not isinstance(item, bool) for item in counts)
+    try:
+        return None if fits and counts and thread_counts(value) else "is not a list of counts such as [1, 2, 4]"
+    except BadRequest:
+        return "is not a list of counts such as [1, 2, 4]"
+
+
+def _no_count(value: Any) -> str | None:
+    return None if isinstance(value, int) and not isinstance(value, bool) and value > 0 else "is not a count above 0"
+
+
+def _no_number(value: Any) -> str | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return None if is_number and value > 0 else "is not a number above 0"
+
+
 def _no_age(value: Any) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (is_number or isinstance(value, str)):
@@ -184,8 +212,17 @@ _JOB_KEYS = {
     "objective": _Check(_no_objective),
     "name": _Check(_no_text),
     "label": _Check(_no_labels),
+    "host": _Check(_no_text),
     "max_measurement_age": _Check(_no_age),
     "max_runtime_seconds": _Check(_no_seconds),
+}
+_MEASURING_KEYS = {
+    "scenario": _Check(_no_scenario),
+    "threads": _Check(_no_threads),
+    "sustained": _Check(_no_age),
+    "samples_per_query": _Check(_no_count),
+    "target_qps": _Check(_no_number),
+    "latency_bound_ms": _Check(_no_number),
 }
 _MODEL_KEYS = {
     "path": _Check(_no_text),

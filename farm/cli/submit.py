@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from farm.cli import measuring as how
 from farm.cli.output import Json
 from farm.domain.errors import BadRequest, FarmError
 
 if TYPE_CHECKING:
     from farm.cli.jobfile import JobFile
     from farm.client import Client, Job
+    from farm.client.client import Measuring
 
 SUBMIT_EXAMPLES = """
 Examples:
@@ -30,7 +32,13 @@ Examples:
 
   farm submit model.onnx -t auto --max-measurement-age 24h --wait --json
 
+  farm submit model.onnx -t raspberry-pi-5 --host pi-kitchen --wait
+
   farm submit weights.pth --builder build.py -t auto --wait
+
+  farm submit model.onnx -t auto --scenario server --target-qps 50 --latency-bound-ms 20
+
+  farm submit model.onnx -t auto --threads 1,2,4 --sustained 60s --wait
 
   farm submit -f job.toml --wait
 
@@ -72,6 +80,7 @@ Constraints = Annotated[
     list[str] | None,
     typer.Option("--constraint", help='For example "p90 <= 20ms", "accuracy >= 0.99*float".'),
 ]
+Host = Annotated[str | None, typer.Option(metavar="NAME", help="Run on this one host of the target (farm hosts).")]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 
 
@@ -88,8 +97,10 @@ class _Flags:
     objective: Objective | None
     name: str | None
     label: Sequence[str]
+    host: str | None
     max_measurement_age: str | None
     data: dict[str, Any]
+    measuring: Measuring
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -111,8 +122,15 @@ def submit(
     constraint: Constraints = None,
     objective: Annotated[Objective | None, typer.Option(help="What to make best.")] = None,
     max_measurement_age: MaxAge = None,
+    scenario: how.Scenario = None,
+    threads: how.Threads = None,
+    sustained: how.Sustained = None,
+    samples_per_query: how.SamplesPerQuery = None,
+    target_qps: how.TargetQps = None,
+    latency_bound_ms: how.LatencyBound = None,
     name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
     label: Labels = None,
+    host: Host = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="job.toml", help="Read a job file.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the job has ended.")] = False,
     json: Json = False,
@@ -120,6 +138,8 @@ def submit(
     """Submit models: one job over models x targets x runtimes x recipes."""
     data = {"inputs": tuple(input_ or ()), "calibration": calibration, "evaluation": evaluation, "metric": metric}
     data["builder"] = builder
+    wishes: dict[str, Any] = {"scenario": scenario, "threads": threads, "sustained": sustained}
+    wishes |= {"samples_per_query": samples_per_query, "target_qps": target_qps, "latency_bound_ms": latency_bound_ms}
     flags = _Flags(
         models or (),
         target or (),
@@ -130,8 +150,10 @@ def submit(
         objective,
         name,
         label or (),
+        host,
         max_measurement_age,
         {key: value for key, value in data.items() if value},
+        how.measuring_of(wishes),
     )
     with _told_as_json(json):
         _submit(_merged(flags, file), wait=wait, json=json)
@@ -185,7 +207,9 @@ def _send(client: Client, asked: JobFile) -> Job:
             max_runtime_seconds=asked.max_runtime_seconds,
             name=asked.name,
             labels=asked.label,
+            host=asked.host,
             on_bytes=on_bytes,
+            **asked.measuring,
         )
 
 
@@ -248,8 +272,10 @@ def _merged(flags: _Flags, file: Path | None) -> JobFile:
         objective=flags.objective or base.objective,
         name=flags.name or base.name,
         label={**base.label, **_labels(flags.label)},
+        host=flags.host or base.host,
         max_measurement_age=flags.max_measurement_age or base.max_measurement_age,
         max_runtime_seconds=base.max_runtime_seconds,
+        measuring={**base.measuring, **flags.measuring},
     )
 
 

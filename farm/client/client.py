@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +24,16 @@ from farm.client.job import Job
 from farm.client.models import Arrays, InputSpecs, Model, ModelPath
 from farm.domain.errors import BadRequest, NoLiveHost, UnknownName
 from farm.wire.hosts import HostView
-from farm.wire.jobs import ChainView, JobRequest, JobView, ModelRequest, ModelView, RouteView, TargetView
+from farm.wire.jobs import (
+    ChainView,
+    JobRequest,
+    JobView,
+    ModelRequest,
+    ModelView,
+    RouteView,
+    ScenarioName,
+    TargetView,
+)
 
 if TYPE_CHECKING:
     from farm.client.submission import Submission
@@ -34,6 +43,17 @@ OnBytes = Callable[[str, int, int], None]
 Models: TypeAlias = ModelPath | Model | Sequence[ModelPath | Model]
 AUTO = "auto"
 INSPECT_WAIT_S = 20.0
+
+
+class Measuring(TypedDict, total=False):
+    """How results are measured, in the words of the request."""
+
+    scenario: ScenarioName
+    threads: list[int]
+    sustained_s: float
+    samples_per_query: int | None
+    target_qps: float | None
+    latency_bound_ms: float | None
 
 
 class Client:
@@ -93,6 +113,7 @@ class Client:
         wait: bool = False,
         on_bytes: OnBytes | None = None,
     ) -> Job:
+        **measuring: Unpack[Measuring],
         """Upload models and submit one job over models x targets x runtimes x recipes.
 
         `models` are paths (a file or a folder) or `Model`s; those carry their own inputs and data, and what they leave
@@ -101,8 +122,9 @@ class Client:
         what each runtime likes best; ["ort"] narrows them to that. `inputs` are
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
         samples on the first axis. `builder` is the Python file whose build() returns the module of a state_dict.
-        `max_measurement_age` is in seconds, or text such as "24h". `on_bytes` is called with (file name, bytes sent,
-        size in bytes).
+        `max_measurement_age` is in seconds, or text such as "24h". `measuring` are `scenario`, `threads` (several are
+        swept), `sustained_s`, `samples_per_query`, `target_qps` and `latency_bound_ms`. `on_bytes` is called with
+        (file name, bytes sent, size in bytes).
 
         Raises:
             RequestError: what was submitted is at fault; the message holds every reason.
@@ -124,6 +146,7 @@ class Client:
             max_runtime_seconds=max_runtime_seconds,
         )
         job = self.send(request)
+            **measuring,
         return job.wait() if wait else job
 
     def send(self, request: JobRequest) -> Job:

@@ -132,7 +132,8 @@ def _succeeded(
             "reused": measured.reused,
             "age_s": measured.age_s if measured.reused else None,
         },
-        "execution_detail": None,
+        "execution_detail": measured.facts.get("execution_detail"),
+        "execution_detail_note": measured.facts.get("execution_detail_note"),
         "conditions": conditions,
     }
 

@@ -17,6 +17,7 @@ from farm.domain.scenario import Asked, figures
 from farm.domain.statistics.intervals import median_interval, percentile_intervals
 from farm.domain.statistics.noise import noise_floor
 from farm.domain.statistics.quantiles import PERCENTILES, is_told, percentiles, spread, thinned
+from farm.domain.statistics.shape import shape
 from farm.domain.statistics.stability import Ending, StabilityRule, interval_ratio
 
 MIN_PROCESSES = 3
@@ -109,6 +110,7 @@ def summarize(
         **_cpu_times("all_inference_cpu_times_us", runs),
         "samples_taken": [len(run.times_us) for run in runs],
         "calls_per_sample": batch,
+        "distribution": shape(kept),
         "process_spread_ratio": spread([statistics.median(times) for times in kept]),
         **_loads(runs),
         **_memory(runs, memory),

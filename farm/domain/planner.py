@@ -32,6 +32,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     ]
     errors += goal_errors(wanted.constraints, wanted.objective, wanted.unscored)
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
+    errors += wanted.measuring.errors()
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
         _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes

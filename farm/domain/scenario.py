@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from farm.domain.errors import BadRequest, FarmError
+
+LONGEST_SUSTAINED_S = 1500.0
+MOST_THREADS = 1024
+MOST_COUNTS = 16
+MOST_SAMPLES = 1024
+
 
 class Scenario(StrEnum):
     """Names as in the report."""
@@ -55,3 +62,62 @@ def figures(asked: Asked, counted: Sequence[tuple[int | None, float | None]], ta
             "met": (tail_us or 0.0) <= 1000 * (bound_ms or 0.0) if known else None,
         }
     return told
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How a job wants its results measured; what is None or empty the profile or the stage decides.
+
+    Attributes:
+        threads: thread counts; latencies are told of the first one, and several are swept.
+        sustained_s: length of one further run without a pause; 0 is none.
+        samples_per_query: of multi_stream.
+        target_qps: queries per second of server.
+        latency_bound_ms: what server's p99 has to keep.
+    """
+
+    scenario: Scenario = Scenario.SINGLE_STREAM
+    threads: tuple[int, ...] = ()
+    sustained_s: float = 0.0
+    samples_per_query: int | None = None
+    target_qps: float | None = None
+    latency_bound_ms: float | None = None
+
+    def errors(self) -> list[FarmError]:
+        """Name everything that does not fit together."""
+        owners = {
+            "samples_per_query": Scenario.MULTI_STREAM,
+            "target_qps": Scenario.SERVER,
+            "latency_bound_ms": Scenario.SERVER,
+        }
+        errors: list[FarmError] = [
+            BadRequest(f"{name} belongs to scenario {owner}; this job asks for {self.scenario}.")
+            for name, owner in owners.items()
+            if getattr(self, name) is not None and self.scenario is not owner
+        ]
+        limits = {
+            "threads": (1, MOST_THREADS, self.threads),
+            "sustained_s": (0, LONGEST_SUSTAINED_S, (self.sustained_s,)),
+            "samples_per_query": (1, MOST_SAMPLES, (self.samples_per_query,)),
+            "target_qps": (0.01, 1e5, (self.target_qps,)),
+            "latency_bound_ms": (0.001, 1e6, (self.latency_bound_ms,)),
+        }
+        for name, (low, high, values) in limits.items():
+            if wrong := [value for value in values if value is not None and not low <= value <= high]:
+                shown = ", ".join(f"{value:g}" for value in wrong)
+                errors.append(BadRequest(f"{name} is {shown}; it has to lie between {low:g} and {high:g}."))
+        if len(set(self.threads)) > MOST_COUNTS:
+            errors.append(BadRequest(f"A sweep has {MOST_COUNTS} thread counts at most; this job asks for more."))
+        return errors
+
+    def options(self, usual_threads: int) -> dict[str, Any]:
+        """Tell a measuring stage; `usual_threads` are the profile's."""
+        asked = {name: getattr(self, name) for name in ("samples_per_query", "target_qps", "latency_bound_ms")}
+        counts = tuple(dict.fromkeys(self.threads))
+        return {
+            "threads": counts[0] if counts else usual_threads,
+            "scenario": self.scenario,
+            "threads_sweep": counts if len(counts) > 1 else (),
+            "sustained_s": self.sustained_s,
+            **{name: value for name, value in asked.items() if value is not None},
+        }

@@ -11,6 +11,7 @@ from farm.domain.artifact import Artifact
 from farm.domain.catalogue import Catalogue, LiveHost, Target
 from farm.domain.errors import Failure
 from farm.domain.facts import ModelFacts, TensorSpec
+from farm.domain.scenario import Measuring
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Wanted:
 
     `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
     `searched` are those of the recipes that nobody named: candidates for the answer. `unscored` names the models
-    without samples to score.
+    without samples to score. `measuring` says how results are measured, and changes nothing that is built.
     """
 
     job: str
@@ -33,6 +34,9 @@ class Wanted:
     objective: str | None = None
     searched: tuple[str, ...] = ()
     unscored: tuple[str, ...] = ()
+    host: str | None = None
+    """The one host that what runs on the target is pinned to."""
+    measuring: Measuring = dataclasses.field(default_factory=Measuring)
 
     @property
     def chooses(self) -> bool:

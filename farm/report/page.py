@@ -11,6 +11,7 @@ from jinja2 import BaseLoader, Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from farm.report import row, text
+from farm.report.measured import all_sentences
 from farm.report.model import Report, Result
 from farm.report.spent import operator_bars, step_bars
 
@@ -21,7 +22,7 @@ def environment(loader: BaseLoader) -> Environment:
     """Make a Jinja environment that escapes everything, and shows control characters as text."""
     made = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     made.filters |= _FILTERS
-    made.globals |= {"row": row.row, "step_bars": step_bars, "operator_bars": operator_bars}
+    made.globals |= {"row": row.row, "step_bars": step_bars, "operator_bars": operator_bars, "further": all_sentences}
     return made
 
 

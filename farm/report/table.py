@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from farm.report.measured import sentences
 from farm.report.model import Answer, Report, Result
 from farm.report.row import Row, order, row, summary
 from farm.report.text import UNKNOWN, plain
@@ -35,7 +36,7 @@ def render(report: Report, *, width: int) -> RenderableType:
     if results:
         parts += [Text(), lines.table(results)] if width >= WIDE else lines.tables(results)
     notes = [_note(number, one) for number, one in _noted(results)]
-    return Group(*parts, *notes, *_left_out(report), *_answers(report))
+    return Group(*parts, *notes, *_further(results), *_left_out(report), *_answers(report))
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -112,6 +113,12 @@ def _noted(results: Sequence[Result]) -> list[tuple[int, Result]]:
 
 def _note(number: int, result: Result) -> Text:
     return Text(f"[{number}] {plain(result.folder)}: {row(result).note}")
+
+
+def _further(results: Sequence[Result]) -> Iterator[Text]:
+    for result in results:
+        for sentence in sentences(result):
+            yield Text(f"{plain(result.folder)}: {sentence}", style="dim")
 
 
 def _left_out(report: Report) -> Iterator[Text]:

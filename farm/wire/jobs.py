@@ -15,6 +15,7 @@ ENDED: tuple[JobState, ...] = ("succeeded", "partial", "failed", "refused", "can
 DOCUMENTS = ("manifest.json", "report.json", "report.html", "repro.zip")
 """What is published beside each result's model files."""
 LONGEST_AGE_S = 10 * 365.25 * 86400
+ScenarioName = Literal["single_stream", "multi_stream", "offline", "server"]
 
 
 def _leaves_room(artifact: ArtifactEntry) -> ArtifactEntry:
@@ -45,10 +46,27 @@ class ModelRequest(Message):
     preprocessing: dict[str, Any] | None = None
 
 
-class JobRequest(Message):
+class MeasuringRequest(Message):
+    """How results are measured.
+
+    Latencies are told of the first of `threads`; several are swept. `sustained_s` asks for one further run without a
+    pause. `samples_per_query` is multi_stream's; `target_qps` and `latency_bound_ms` are server's. What does not fit is
+    refused with the job's other reasons.
+    """
+
+    scenario: ScenarioName = "single_stream"
+    threads: list[int] = Field(default_factory=list)
+    sustained_s: float = Field(default=0.0, allow_inf_nan=False)
+    samples_per_query: int | None = None
+    target_qps: float | None = Field(default=None, allow_inf_nan=False)
+    latency_bound_ms: float | None = Field(default=None, allow_inf_nan=False)
+
+
+class JobRequest(MeasuringRequest):
     """One submission: models x targets x runtimes x recipes.
 
-    `formats` narrows what runtimes may take; without it each takes the formats it likes best.
+    `formats` narrows what runtimes may take; without it each takes the formats it likes best. `host` pins what runs on
+    the target to one of its hosts.
     """
 
     models: list[ModelRequest] = Field(min_length=1, max_length=1000)
@@ -56,6 +74,7 @@ class JobRequest(Message):
     runtimes: list[str] | None = None
     recipes: list[str] | None = None
     formats: list[str] | None = None
+    host: str | None = Field(default=None, max_length=63)
     constraints: list[str] = Field(default_factory=list)
     objective: Literal["latency", "size", "accuracy", "memory"] | None = None
     name: str | None = Field(default=None, max_length=200)

@@ -80,6 +80,17 @@ def test_submit_uploads_and_prints_the_job(double: FarmDouble, farm: Farm, tmp_p
     assert double.headers("POST /v1/jobs")[0]["Idempotency-Key"]
 
 
+def test_flags_say_how_results_are_measured(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    flags = ("--scenario", "server", "--target-qps", "50", "--latency-bound-ms", "20", "--threads", "1,2")
+
+    assert farm("submit", model_file(tmp_path), "-t", "x86-64-v3", *flags, "--sustained", "2m").code == 0
+
+    (request,) = double.requests("POST /v1/jobs")
+    assert (request["scenario"], request["target_qps"], request["latency_bound_ms"]) == ("server", 50.0, 20.0)
+    assert (request["threads"], request["sustained_s"], request["samples_per_query"]) == ([1, 2], 120.0, None)
+
+
 def test_nothing_is_uploaded_twice(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
     accepts_jobs(double, samples.report(samples.result()))
     model = model_file(tmp_path)
@@ -289,6 +300,8 @@ def test_target_auto_without_a_host_here(double: FarmDouble, farm: Farm, tmp_pat
         (("m.onnx", "-t", "x", "--calibration", "no.npz"), "'no.npz' does not exist"),
         (("m.onnx", "-t", "x", "--max-measurement-age", "24 hours"), "'24 hours'"),
         (("m.onnx", "-t", "x", "--label", "team"), "KEY=VALUE"),
+        (("m.onnx", "-t", "x", "--threads", "1,two"), "Threads '1,two' are not of the form 1,2,4"),
+        (("m.onnx", "-t", "x", "--sustained", "long"), "'long' is not of the form"),
         (("-f", "no.toml", "-t", "x"), "'no.toml' does not exist"),
     ],
 )

@@ -19,6 +19,11 @@ objective = "size"
 name = "nightly"
 label = {team = "vision"}
 max_measurement_age = "24h"
+scenario = "server"
+target_qps = 50
+latency_bound_ms = 20.5
+threads = [1, 2, 4]
+sustained = "2m"
 
 [[model]]
 path = "det.onnx"
@@ -47,6 +52,13 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert (job.target, job.runtime) == (("x86-64-v3", "raspberry-pi-5"), ("onnxruntime",))
     assert job.format == ("ort",)
     assert (job.objective, job.label, job.max_measurement_age) == ("size", {"team": "vision"}, "24h")
+    assert job.measuring == {
+        "scenario": "server",
+        "target_qps": 50,
+        "latency_bound_ms": 20.5,
+        "threads": [1, 2, 4],
+        "sustained_s": 120.0,
+    }
     first, second = job.models
     assert (first.path, first.calibration) == (tmp_path / "det.onnx", tmp_path / "data/photos.npz")
     assert (first.name, first.inputs) == ("detector", ("x:0:float32[1,3,640,640]",))
@@ -67,6 +79,10 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         ('max_measurement_age = "soon"\n[[model]]\npath = "m"', "max_measurement_age = 'soon' is not a duration"),
         ('[[model]]\npath = "m"\ninput = ["x:float32[1,-3]"]', "model[1].input = ['x:float32[1,-3]'] is wrong"),
         ('[[model]]\npath = "m"\npreprocessing = "none"', "model[1].preprocessing = 'none' is not a table"),
+        ('scenario = "burst"\n[[model]]\npath = "m"', "scenario = 'burst' is not one of single_stream, multi_stream"),
+        ('threads = ["two"]\n[[model]]\npath = "m"', "threads = ['two'] is not a list of counts such as [1, 2, 4]"),
+        ('sustained = "long"\n[[model]]\npath = "m"', "sustained = 'long' is not a duration"),
+        ('target_qps = 0\n[[model]]\npath = "m"', "target_qps = 0 is not a number above 0"),
         ('label = ["a"]\n[[model]]\npath = "m"', "label = ['a'] is not a table of texts"),
         ("target = [", "can't be read as TOML"),
     ],

@@ -14,6 +14,7 @@ from farm.domain.errors import Actor, CorruptModel, EnvironmentMissing
 from farm.domain.facts import Format
 from farm.domain.plan import Input, Plan, PlannedResult, PlannedStep
 from farm.domain.planner import make_plan, request_reasons
+from farm.domain.scenario import Measuring, Scenario
 from farm.domain.stage import Kind
 from farm.domain.wanted import World
 from tests.domain_world import (
@@ -380,3 +381,32 @@ def test_the_order_of_anything_changes_no_key_and_no_route(data: st.DataObject) 
                     result.target,
                     result.target_runtime,
                 )
+
+
+def test_what_is_asked_of_measurements_reaches_their_steps_and_no_other() -> None:
+    asked = Measuring(Scenario.SERVER, threads=(2, 4, 2), sustained_s=60.0, target_qps=50.0, latency_bound_ms=20.0)
+    plan, usual = planned(model("a"), measuring=asked), planned(model("a"))
+
+    told, *_ = (step.options for step in plan.steps.values() if step.kind == Kind.MEASURE)
+    assert (told["scenario"], told["threads"], told["threads_sweep"]) == ("server", 2, [2, 4])
+    assert (told["sustained_s"], told["target_qps"], told["latency_bound_ms"]) == (60.0, 50.0, 20.0)
+    assert {key for key, step in plan.steps.items() if step.kind != Kind.MEASURE} == {
+        key for key, step in usual.steps.items() if step.kind != Kind.MEASURE
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Measuring(target_qps=5.0), "target_qps belongs to scenario server; this job asks for single_stream"),
+        (Measuring(Scenario.SERVER, samples_per_query=2), "samples_per_query belongs to scenario multi_stream"),
+        (Measuring(threads=(0, 2)), "threads is 0; it has to lie between 1 and 1024"),
+        (Measuring(sustained_s=7200.0), "sustained_s is 7200; it has to lie between 0 and 1500"),
+        (Measuring(Scenario.SERVER, target_qps=-1.0), "target_qps is -1; it has to lie between 0.01"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_read(asked: Measuring, said: str) -> None:
+    (reason,) = request_reasons(wanted(measuring=asked), WORLD)
+
+    assert said in reason.failure.message
+    assert reason.failure.who_must_act is Actor.SUBMITTER

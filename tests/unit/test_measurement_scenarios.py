@@ -24,6 +24,7 @@ class World:
 
     call_us: Sequence[float]
     now_ns: int = 0
+    look_ns: int = 10
     calls: int = 0
     slept_s: list[float] = field(default_factory=list)
 
@@ -32,7 +33,7 @@ class World:
         self.calls += 1
 
     def clock(self) -> int:
-        self.now_ns += 10
+        self.now_ns += self.look_ns
         return self.now_ns
 
     def sleep(self, seconds: float) -> None:
@@ -59,7 +60,7 @@ def test_offline_counts_samples_per_second() -> None:
 
 
 def test_a_server_that_is_fast_enough_answers_at_once_and_sleeps_between() -> None:
-    world = World([1000.0])
+    world = World([1000.0], look_ns=1000)
     told = world.answer(Asked(Scenario.SERVER, target_qps=10.0), min_runs=200)
     assert statistics.median(told.timed.times_us) == pytest.approx(1000, rel=0.02)
     assert told.samples == 200
@@ -74,7 +75,7 @@ def test_a_server_that_is_too_slow_has_its_queries_wait_behind_each_other() -> N
 
 def test_waiting_in_a_queue_is_that_of_the_theory() -> None:
     """M/D/1: at half its capacity a query waits half a service time on average (Pollaczek and Khinchine)."""
-    told = World([50_000.0]).answer(Asked(Scenario.SERVER, target_qps=10.0), min_runs=4000, max_s=1e6)
+    told = World([50_000.0], look_ns=20_000).answer(Asked(Scenario.SERVER, target_qps=10.0), min_runs=4000, max_s=1e6)
     assert statistics.fmean(told.timed.times_us) == pytest.approx(75_000, rel=0.06)
 
 
@@ -147,7 +148,7 @@ def test_windows_without_a_sample_or_a_reading_are_no_error() -> None:
 
 
 def test_running_on_fills_windows_of_its_own_length() -> None:
-    world = World([1000.0] * 500 + [2000.0])
+    world = World([1000.0] * 500 + [2000.0], look_ns=1000)
     run = run_on(world.call, 1.5, clocks=Clocks(world.clock, world.clock), now_s=lambda: 7.0)
     told = sustained(run)
     assert (run.started_s, len(run.windows), run.window_s) == (7.0, 10, pytest.approx(0.15))

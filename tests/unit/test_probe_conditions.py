@@ -11,6 +11,7 @@ import pytest
 
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import MeasurementPolicy
+from workers.host.competitors import Competitor, competitors, own_pid, processes
 from workers.host.conditions import Conditions, Watch, Window, breaches, envelope, sample, unknowns
 from workers.host.facts import Throttle
 from workers.host.probe import probe
@@ -190,3 +191,50 @@ def test_watch_on_this_machine_tells_own_work_from_the_rest() -> None:
     assert window.load_ratio is not None
     assert window.steal_ratio is not None
     assert window.samples[0].taken_s < window.samples[-1].taken_s <= time.monotonic()
+
+
+def table(tmp_path: Path, **processes: str) -> Path:
+    """Lay down /proc with one stat line per process: "pid ppid seconds start"."""
+    for name, line in processes.items():
+        pid, parent, seconds, start = line.split()
+        folder = tmp_path / "proc" / pid
+        folder.mkdir(parents=True, exist_ok=True)
+        middle = f"S {parent} 0 0 0 -1 0 0 0 0 0 {int(float(seconds) * 100)} 0 0 0 20 0 1 0 {start} 0"
+        (folder / "stat").write_text(f"{pid} ({name.replace('_', ' ')}) {middle}\n")
+    return tmp_path
+
+
+def test_processes_that_compete_are_named_and_our_own_are_not(tmp_path: Path) -> None:
+    before = processes(table(tmp_path / "a", worker="10 1 5 1", make="20 1 1 2", idle="30 1 9 3", gone="40 1 2 4"))
+    later = {"worker": "10 1 9 1", "bench": "11 10 8 9", "make": "20 1 2 2", "cc1_(plus)": "21 20 7 8"}
+    after = processes(table(tmp_path / "b", idle="30 1 9 3", **later))
+
+    told = competitors(before, after, duration_s=10.0, own=10)
+
+    assert told == (Competitor("cc1 (plus)", 0.7), Competitor("make", 0.1))
+
+
+def test_a_pid_that_is_used_again_is_another_process(tmp_path: Path) -> None:
+    before = processes(table(tmp_path / "a", sh="20 1 8 2"))
+    after = processes(table(tmp_path / "b", sh="20 1 1 77"))
+
+    assert competitors(before, after, duration_s=1.0, own=0) == (Competitor("sh", 1.0),)
+
+
+def test_a_worker_on_this_machine_finds_itself_in_the_table() -> None:
+    assert any(pid == own_pid(Path("/")) for pid, _ in processes())
+
+
+def test_hot_big_cores_of_a_big_little_board_are_hot_whatever_the_little_ones_say(tmp_path: Path) -> None:
+    root = tmp_path / "rk3588"
+    shutil.copytree(TREES / "rockchip-rk3588", root)
+    before = sample(root)
+    zones = [
+        zone for zone in (root / "sys/class/thermal").glob("thermal_zone*") if "big" in (zone / "type").read_text()
+    ]
+    zones[0].joinpath("temp").write_text("96000")
+    (root / "sys/devices/system/cpu/cpu6/cpufreq/scaling_cur_freq").write_text("1200000")
+    window = passed(before, sample(root), core=6, busy_s=9.0)
+
+    assert breaches(window, PROFILES["rockchip-rk3588"].measurement, emulated=False) == ["hot", "clock-low"]
+    assert breaches(replace(window, cores=(0,)), PROFILES["rockchip-rk3588"].measurement, emulated=False)[0] == "hot"

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from hardware_profiles.schema import MeasurementPolicy, Profile
+from workers.host.competitors import Competitor, competitors, own_pid, processes
 from workers.host.devices import read_sensors, read_throttles
 from workers.host.facts import HostFacts, Throttle
 from workers.host.readings import TICKS_PER_S, CoreTime, core_times, number, text
@@ -71,6 +72,7 @@ class Window:
 
     Attributes:
         own_cpu_s: processor time of the measuring processes themselves; None when it isn't known.
+        competitors: other processes that ran meanwhile, on whichever core.
     """
 
     before: Conditions
@@ -78,6 +80,7 @@ class Window:
     cores: tuple[int, ...]
     own_cpu_s: float | None
     during: tuple[Conditions, ...] = ()
+    competitors: tuple[Competitor, ...] = ()
 
     @property
     def samples(self) -> tuple[Conditions, ...]:
@@ -215,6 +218,8 @@ def envelope(
         "temperature_end_c": window.after.temperature_c,
         "temperature_max_c": window.temperature_c,
         "throttled_by": list(window.throttled_by),
+        "competing_processes": [{"name": one.name, "cores": one.cores} for one in window.competitors],
+        "cool_down_s": policy.cool_down_s,
     }
 
 
@@ -232,6 +237,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="conditions", daemon=True)
 
     def __enter__(self) -> Watch:
+        self._processes = processes(self._root)
         self._before = sample(self._root)
         self._thread.start()
         return self
@@ -242,10 +248,16 @@ class Watch:
         self._after = sample(self._root)
         self._done.set()
         self._thread.join()
+        self._competitors = competitors(
+            self._processes,
+            processes(self._root),
+            duration_s=self._after.taken_s - self._before.taken_s,
+            own=own_pid(self._root),
+        )
 
     def window(self, own_cpu_s: float | None) -> Window:
         """Give the whole window, after the watch has ended."""
-        return Window(self._before, self._after, self._cores, own_cpu_s, tuple(self._during))
+        return Window(self._before, self._after, self._cores, own_cpu_s, tuple(self._during), self._competitors)
 
     def _run(self) -> None:
         while not self._done.wait(self._interval_s):

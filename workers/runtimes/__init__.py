@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.operators import OperatorProfile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,16 @@ class Load(Protocol):
     def __call__(self, path: Path, *, threads: int = 1) -> Session: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Profiling:
+    """How operators are to be timed: inputs, a folder for files of the profiler, threads, and calls to make."""
+
+    feeds: Arrays
+    work: Path
+    threads: int
+    calls: int
+
+
 def plain_refusals() -> tuple[type[Exception], ...]:
     return RuntimeError, ValueError
 
@@ -59,6 +70,7 @@ class Runtime:
         load: open a file or folder, with so many threads; raises what its library raises.
         refusals: the exceptions by which its library refuses a file or an input.
         builds_in: the environment of a builder in which it executes sources.
+        profile: time the operators of a file, in a session of its own; None where the library can't.
         device: the accelerator it runs on; what it accepts is then made for it, never submitted.
     """
 
@@ -71,6 +83,7 @@ class Runtime:
     load: Load
     refusals: Callable[[], tuple[type[Exception], ...]] = plain_refusals
     builds_in: str = "builder"
+    profile: Callable[[Path, Profiling], OperatorProfile] | None = None
     device: str | None = None
 
     def describe(self, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import HostError
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.operators import OperatorProfile, OperatorTime
 from workers.edgetpu.compiled import read_compiled
 from workers.edgetpu.library import LIBRARY, Library, open_library
-from workers.runtimes import Runtime
+from workers.runtimes import Profiling, Runtime
 from workers.runtimes.files import entry_file
-from workers.runtimes.litert import SUFFIXES, LiteRtSession
+from workers.runtimes.litert import NO_TIMES, SUFFIXES, LiteRtSession
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,15 @@ class EdgeTpuSession:
                 raise HostError(f"The Edge TPU was unplugged, or reset, while it ran: {exc}") from exc
         return {spec.name: given[spec.name] for spec in self.outputs}
 
+    def operators(self) -> tuple[OperatorTime, ...]:
+        """List the operators of all segments; what the compiler mapped is one node of the Edge TPU's."""
+        return tuple(one for part in self._parts for one in part.operators())
+
+
+def profile(path: Path, asked: Profiling) -> OperatorProfile:
+    """List what the Edge TPU runs and what is left on the CPU; nothing in the wheel times them."""
+    return OperatorProfile(EdgeTpuSession(path, threads=asked.threads).operators(), NO_TIMES)
+
 
 def segments(path: Path) -> list[Path]:
     """Return the files of a model in the order in which they run."""
@@ -80,5 +90,6 @@ RUNTIME = Runtime(
     preload=("numpy", "ai_edge_litert.interpreter"),
     deployable=True,
     load=EdgeTpuSession,
+    profile=profile,
     device="edgetpu",
 )

@@ -6,30 +6,37 @@ Tensors go by their names in the file's first subgraph; an open axis is resized 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import Axis, Format, TensorSpec
-from workers.runtimes import Runtime
+from farm.domain.operators import ComputeUnit, OperatorProfile, OperatorTime
+from workers.runtimes import Profiling, Runtime
 from workers.runtimes.files import entry_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".tflite",)
+ACCELERATED = ("edgetpu-custom-op",)
+"""Operators that stand for all those a compiler mapped to an accelerator."""
+NO_TIMES = "LiteRT's wheel has no operator profiler: its operators are listed with what runs them, without their times."
+_DELEGATE = "DELEGATE"
 
 
 class LiteRtSession:
-    """One interpreter with allocated tensors."""
+    """One interpreter with allocated tensors; `library` is the module it comes from."""
+
+    library = "ai_edge_litert.interpreter"
 
     def __init__(self, path: Path, *, threads: int = 1, delegate: str | None = None) -> None:
-        from ai_edge_litert.interpreter import Interpreter, load_delegate
-
-        self._interpreter = Interpreter(
+        library = importlib.import_module(self.library)
+        self._interpreter = library.Interpreter(
             model_path=str(entry_file(path, SUFFIXES)),
             num_threads=threads,
-            experimental_delegates=[load_delegate(delegate)] if delegate else None,
+            experimental_delegates=[library.load_delegate(delegate)] if delegate else None,
         )
         self._interpreter.allocate_tensors()
         inputs = self._interpreter.get_input_details()
@@ -46,6 +53,23 @@ class LiteRtSession:
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs}
 
+    def operators(self) -> tuple[OperatorTime, ...]:
+        """List the operators of the main graph in the order of the file, by the name of the first tensor each makes.
+
+        An operator that a delegate of an accelerator took at compile time is one node of that delegate's own.
+        """
+        nodes = [node for node in self._interpreter._get_ops_details() if node["op_name"] != _DELEGATE]
+        return tuple(
+            OperatorTime(
+                self._interpreter._get_tensor_details(int(node["outputs"][0]), 0)["name"],
+                node["op_name"],
+                ComputeUnit.NPU if node["op_name"] in ACCELERATED else ComputeUnit.CPU,
+                None,
+            )
+            for node in nodes
+            if len(node["outputs"])
+        )
+
     def _resize(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         changed = {name: array.shape for name, array in feeds.items() if array.shape != self._shapes[name]}
         for name, shape in changed.items():
@@ -53,6 +77,14 @@ class LiteRtSession:
             self._shapes[name] = shape
         if changed:
             self._interpreter.allocate_tensors()
+
+
+def profile(path: Path, asked: Profiling) -> OperatorProfile:
+    """List the operators and what runs them; the interpreter's Python API times none of them.
+
+    Source: LiteRT Python API, `Interpreter`; its benchmark tool's operator profiler is part of no wheel.
+    """
+    return OperatorProfile(LiteRtSession(path, threads=asked.threads).operators(), NO_TIMES)
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
@@ -78,4 +110,5 @@ RUNTIME = Runtime(
     preload=("numpy", "ai_edge_litert.interpreter"),
     deployable=True,
     load=LiteRtSession,
+    profile=profile,
 )

@@ -13,32 +13,45 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from farm.domain.codec import encode
 from farm.domain.facts import TensorSpec
 from farm.domain.measurement import ProcessRun
+from farm.domain.operators import OperatorProfile
 from farm.domain.scenario import Asked, Scenario
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
+from farm.domain.statistics.energy import EnergyRun
 from farm.domain.statistics.sustained import SustainedRun
-from workers.runtimes import Runtime, Session, deployable_runtimes
+from workers.runtimes import Profiling, Runtime, Session, deployable_runtimes
 from workers.stages.compare.run_artifact import declared_contract, open_artifact
 from workers.stages.measure.memory import peak_bytes, pss_bytes, reset_peak
 from workers.stages.measure.scenarios import answer
-from workers.stages.measure.sustaining import run_on
+from workers.stages.measure.sustaining import run_for, run_on
 from workers.stages.measure.timing import Effort, time_calls
 from workers.stages.samples import seeded_probe
 
+if TYPE_CHECKING:
+    from workers.runtimes import Arrays
+
 MEMORY_RUNS = 3
+PROFILED_CALLS = 10
 LONGEST_S = 1800.0
 """One process may take so long: a sustained run lasts ten minutes and more."""
 
 
 class Mode(StrEnum):
-    """What one process does: take times, make a few calls and read the peak of memory, or run on and on."""
+    """What one process does.
+
+    It takes times, makes a few calls and reads the peak of memory, has its operators timed, runs on and on, or does
+    so while the worker reads an energy meter.
+    """
 
     LATENCY = "latency"
     MEMORY = "memory"
+    PROFILE = "profile"
     SUSTAINED = "sustained"
+    ENERGY = "energy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,7 @@ class MeasureOptions(Options):
 
     What the worker does with more processes is here too, since it is part of what was asked for: a sweep over
     `threads_sweep`, and one sustained run of `sustained_s` (0: none). `latency_bound_ms` is server's.
+    `short` has it take one process and nothing beyond: a search ranks its candidates by that.
     """
 
     mode: Mode = Mode.LATENCY
@@ -65,6 +79,11 @@ class MeasureOptions(Options):
     latency_bound_ms: float | None = None
     threads_sweep: tuple[int, ...] = ()
     sustained_s: float = 0.0
+    energy_s: float = 5.0
+    short: bool = False
+
+
+Told = ProcessRun | SustainedRun | OperatorProfile | EnergyRun
 
 
 def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
@@ -73,16 +92,18 @@ def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
     Args:
         runtime: what executes it.
         given: files["model"]; the contract's sizes are taken for axes that the file leaves open.
-    Returns: facts, the JSON of ProcessRun, or of SustainedRun.
+    Returns: facts, the JSON of what its mode tells.
     Raises: ArtifactBroken when it does not load.
     """
     options: MeasureOptions = given.options
     for module in runtime.preload:
         importlib.import_module(module)
-    measures: dict[Mode, Callable[..., ProcessRun | SustainedRun]] = {
+    measures: dict[Mode, Callable[[Runtime, StageInput, MeasureOptions], Told]] = {
         Mode.LATENCY: _measure_latency,
         Mode.MEMORY: _measure_memory,
+        Mode.PROFILE: _profile,
         Mode.SUSTAINED: _measure_sustained,
+        Mode.ENERGY: _run_for_meter,
     }
     return StageOutput(facts=encode(measures[options.mode](runtime, given, options)))
 
@@ -130,6 +151,22 @@ def _measure_sustained(runtime: Runtime, given: StageInput, options: MeasureOpti
     return run_on(_call(session, given), options.sustained_s)
 
 
+def _profile(runtime: Runtime, given: StageInput, options: MeasureOptions) -> OperatorProfile:
+    if runtime.profile is None:
+        return OperatorProfile((), f"Runtime {runtime.name} has no profiler that this farm knows.")
+    session = open_artifact(runtime, given.files["model"], threads=options.threads)
+    asked = Profiling(_feeds(session, given), given.work, options.threads, PROFILED_CALLS)
+    return runtime.profile(given.files["model"], asked)
+
+
+def _run_for_meter(runtime: Runtime, given: StageInput, options: MeasureOptions) -> EnergyRun:
+    session, _ = _timed_load(runtime, given.files["model"], options.threads)
+    call = _call(session, given)
+    for _ in range(options.warmup_runs):
+        call()
+    return run_for(call, options.energy_s)
+
+
 def _timed_load(runtime: Runtime, path: Path, threads: int) -> tuple[Session, float]:
     started = time.perf_counter_ns()
     session = open_artifact(runtime, path, threads=threads)
@@ -137,9 +174,13 @@ def _timed_load(runtime: Runtime, path: Path, threads: int) -> tuple[Session, fl
 
 
 def _call(session: Session, given: StageInput) -> Callable[[], object]:
-    declared = {binding.artifact.name: binding.artifact for binding in declared_contract(given).inputs}
-    feeds = seeded_probe(tuple(_sized(spec, declared.get(spec.name)) for spec in session.inputs), positive=True)
+    feeds = _feeds(session, given)
     return lambda: session.run(feeds)
+
+
+def _feeds(session: Session, given: StageInput) -> Arrays:
+    declared = {binding.artifact.name: binding.artifact for binding in declared_contract(given).inputs}
+    return seeded_probe(tuple(_sized(spec, declared.get(spec.name)) for spec in session.inputs), positive=True)
 
 
 def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:
@@ -152,7 +193,7 @@ def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"measure-{runtime.name}",
-        version="2",
+        version="3",
         kind=Kind.MEASURE,
         environment=runtime.environment,
         check=always,

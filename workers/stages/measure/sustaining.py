@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
+from farm.domain.statistics.energy import EnergyRun
 from farm.domain.statistics.sustained import SustainedRun, Window
 from workers.stages.measure.timing import Clocks, take_sample
 
@@ -34,3 +35,13 @@ def run_on(
             times.append(take_sample(call, 1, clocks).wall_us)
         windows.append(Window(number * window_s, tuple(times[:: max(1, math.ceil(len(times) / SAMPLES_PER_WINDOW))])))
     return SustainedRun(started_s, window_s, tuple(windows))
+
+
+def run_for(call: Callable[[], object], duration_s: float, *, now_s: Callable[[], float] = time.monotonic) -> EnergyRun:
+    """Call for so many seconds, and count."""
+    started_s = now_s()
+    calls = 0
+    while (ended_s := now_s()) - started_s < duration_s:
+        call()
+        calls += 1
+    return EnergyRun(started_s, ended_s, calls)
