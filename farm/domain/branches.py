@@ -115,7 +115,6 @@ class Row:
         checks = self._checks(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
         measure = self._on_target(Kind.MEASURE, (at,), **self.steps.wanted.measuring.options(self.target.threads))
-        probe = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads, **PROBE) if self._is_tried else None
         evaluate: str | None = None
         evaluation: tuple[str, ...] = ()
         scoring = self.model.evaluation or (self.model.calibration if self._agreement_is_asked else None)
