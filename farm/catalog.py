@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from farm.domain.artifact import Artifact
 from farm.domain.catalogue import Catalogue, LiveHost, Target
@@ -15,6 +15,7 @@ from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import Profile
 from workers import environments
 from workers.runtimes import load_runtimes
+from workers.runtimes.reference_model import reference_model
 from workers.stages import load_specs
 
 DATA_INSPECTOR = "inspect-npz"
@@ -57,6 +58,11 @@ def targets() -> dict[str, Target]:
 @cache
 def profiles() -> dict[str, Profile]:
     return load_profiles()
+
+
+def self_test_model(runtime: str) -> Path:
+    """Name the pinned file that a host measures under a runtime to test itself."""
+    return reference_model(runtime)
 
 
 def world(hosts: tuple[LiveHost, ...]) -> World:

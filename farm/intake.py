@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from farm import catalog
 from farm.domain.artifact import Artifact
 from farm.domain.binding import inspect_step
-from farm.domain.errors import Failure
+from farm.domain.catalogue import LiveHost
+from farm.domain.errors import Failure, FarmError
 from farm.domain.plan import Input, PlannedStep
+from farm.domain.planner import request_reasons
 from farm.domain.recipe import BASELINE, SEARCHED
 from farm.domain.scenario import Measuring, Scenario
 from farm.domain.wanted import Wanted, World
+from farm.ledger import jobs, steps
+from farm.ledger.tables import Job
 from farm.wire.base import FileEntry
 from farm.wire.jobs import JobRequest, ModelRequest
 
@@ -52,6 +58,23 @@ def _measuring(request: JobRequest) -> Measuring:
         target_qps=request.target_qps,
         latency_bound_ms=request.latency_bound_ms,
     )
+
+
+def begin(session: Session, job: Job, request: JobRequest, hosts: tuple[LiveHost, ...]) -> None:
+    """Have the files of a job that was just stored looked into, or refuse it with every reason."""
+    world = catalog.world(hosts)
+    reasons = [reason_of(r.failure, r.model) for r in request_reasons(wanted_of(job.id, request), world)]
+    planned = []
+    for name, model in zip(model_names(request), request.models, strict=True):
+        try:
+            planned += inspections(model, world)
+        except FarmError as error:
+            reasons.append(reason_of(error.failure, name))
+    if reasons:
+        jobs.change_state(session, job, "refused", reasons=reasons)
+        return
+    steps.enlist(session, job, planned)
+    steps.dispatch(session, [state.step for state in steps.states_of(session, job.id).values()])
 
 
 def _recipes(request: JobRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:

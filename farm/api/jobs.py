@@ -11,20 +11,18 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from farm import catalog
 from farm.api.context import Context, Parts, User
 from farm.api.notices import wait_for
 from farm.api.uploads import proven
 from farm.domain.artifact import FileRef
 from farm.domain.codec import decode, digest
-from farm.domain.errors import BadRequest, Conflict, FarmError
-from farm.domain.planner import request_reasons
-from farm.intake import inspections, model_names, reason_of, wanted_of
-from farm.ledger import jobs, logs, steps
+from farm.domain.errors import BadRequest, Conflict
+from farm.intake import begin
+from farm.ledger import jobs, logs
 from farm.ledger.access import Caller
 from farm.ledger.events import events_after, job_topic
 from farm.ledger.hosts import live_hosts
-from farm.ledger.tables import Job, Result
+from farm.ledger.tables import Result
 from farm.publication import folder_of, published_files, published_prefix
 from farm.wire.jobs import ENDED, Event, JobRequest, JobView, LogView, ResultFiles
 from farm.wire.transfers import Download
@@ -167,25 +165,9 @@ def _accept(
         request_digest=digest(said), idempotency_key=idempotency_key, retry_of=retry_of,
     )  # fmt: skip
     if is_new:
-        _begin(session, parts, job, request)
+        begin(session, job, request, live_hosts(session, grace_s=parts.config.host_grace_s))
     session.refresh(job)
     return jobs.view(session, job), is_new
-
-
-def _begin(session: Session, parts: Context, job: Job, request: JobRequest) -> None:
-    world = catalog.world(live_hosts(session, grace_s=parts.config.host_grace_s))
-    reasons = [reason_of(r.failure, r.model) for r in request_reasons(wanted_of(job.id, request), world)]
-    planned = []
-    for name, model in zip(model_names(request), request.models, strict=True):
-        try:
-            planned += inspections(model, world)
-        except FarmError as error:
-            reasons.append(reason_of(error.failure, name))
-    if reasons:
-        jobs.change_state(session, job, "refused", reasons=reasons)
-        return
-    steps.enlist(session, job, planned)
-    steps.dispatch(session, [state.step for state in steps.states_of(session, job.id).values()])
 
 
 def _files_of(request: JobRequest) -> list[FileRef]:

@@ -110,6 +110,7 @@ class Client:
         max_runtime_seconds: float | None = None,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        host: str | None = None,
         wait: bool = False,
         on_bytes: OnBytes | None = None,
     ) -> Job:
@@ -142,6 +143,7 @@ class Client:
             objective=objective,
             name=name,
             labels=dict(labels or {}),
+            host=host,
             max_measurement_age_s=age_s,
             max_runtime_seconds=max_runtime_seconds,
         )

@@ -19,6 +19,8 @@ from sqlalchemy.orm import Session
 from farm.control.advance import advance_next
 from farm.control.messages import Republisher, send_outbox
 from farm.control.publishing import publish_next
+from farm.control.quarantine import quarantine_breakers
+from farm.control.selftests import ask_due, begin_tests, judge_tests
 from farm.control.stuck import StuckSteps
 from farm.domain.errors import FarmError
 from farm.ledger import Ledger
@@ -36,6 +38,8 @@ PUBLISHERS = ("publishing-1", "publishing-2", "publishing-3")
 """Publishing waits for the store most of the time."""
 RETENTION_EVERY_S = 300.0
 STUCK_EVERY_S = 5.0
+SELF_TESTS_EVERY_S = 60.0
+HOSTS_EVERY_S = 2.0
 
 
 @dataclass(slots=True)
@@ -92,6 +96,16 @@ class Control:
             *(
                 Loop(name, (PUBLISHING,), (Duty("publish-results", lambda s: publish_next(s, store)),))
                 for name in PUBLISHERS
+            ),
+            Loop(
+                "testing-hosts",
+                (CONTROL,),
+                (
+                    Duty("ask-due-self-tests", lambda s: ask_due(s, config), SELF_TESTS_EVERY_S),
+                    Duty("begin-self-tests", lambda s: begin_tests(s, store, config), HOSTS_EVERY_S),
+                    Duty("judge-self-tests", lambda s: judge_tests(s, config), HOSTS_EVERY_S),
+                    Duty("quarantine-breakers", lambda s: quarantine_breakers(s, config), HOSTS_EVERY_S),
+                ),
             ),
             Loop(
                 "watching",

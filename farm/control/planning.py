@@ -17,7 +17,7 @@ from farm.domain.planner import make_plan
 from farm.domain.progress import ENDED, StepPhase, StepState
 from farm.domain.wanted import Submitted
 from farm.intake import data_artifact, model_names, needs_score, reason_of, wanted_of
-from farm.ledger import hosts, jobs, steps
+from farm.ledger import hosts, jobs, selftests, steps
 from farm.ledger.tables import Job, Result
 from farm.settings import Settings
 from farm.wire.jobs import JobRequest, ModelRequest
@@ -31,7 +31,8 @@ def plan_job(session: Session, job: Job, config: Settings) -> bool:
     if any(state.phase not in ENDED for state in states.values()):
         return False
     request = JobRequest.model_validate(job.request)
-    world = catalog.world(hosts.live_hosts(session, grace_s=config.host_grace_s))
+    tested = request.host if selftests.is_test(session, job.id) else None
+    world = catalog.world(hosts.live_hosts(session, grace_s=config.host_grace_s, also=tested))
     found = _inspections(session, job.id)
     score = needs_score(request)
     models = [

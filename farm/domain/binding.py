@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from farm.domain.catalogue import Target
@@ -40,14 +41,15 @@ def bind(
         EnvironmentMissing: no live host that may run it has its environment at this farm's version.
     """
     catalogue, measured = world.catalogue, spec.kind is Kind.MEASURE
-    queue = catalogue.queue_for(spec, target, world.hosts)
+    host = wanted.host if wanted and target and spec.kind in ON_TARGET else None
+    queue = catalogue.queue_for(spec, target, world.hosts, host)
     if queue is None:
         raise _environment_missing(spec, target)
     profile = {name: target.read(name) for name in spec.reads} if target else {}
     encoded = encode(options)
     pins = catalogue.pins.get(spec.environment, {})
-    shared = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=None)
-    own = step_key(spec, options=encoded, profile=profile, pins=pins, inputs=inputs, job=wanted.job if wanted else None)
+    key = partial(step_key, spec, options=encoded, profile=profile, pins=pins, inputs=inputs, host=host)
+    shared, own = key(job=None), key(job=wanted.job if wanted else None)
     limit_s = wanted.max_runtime_seconds if wanted else None
     return PlannedStep(
         key=own if measured else shared,

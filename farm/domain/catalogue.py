@@ -76,14 +76,17 @@ class Catalogue:
         able = [name for name, formats in self.accepts.items() if fmt in formats]
         return sorted(able, key=lambda name: (self.accepts[name].index(fmt), name))
 
-    def queue_for(self, spec: StageSpec, target: Target | None, hosts: Collection[LiveHost]) -> str | None:
+    def queue_for(
+        self, spec: StageSpec, target: Target | None, hosts: Collection[LiveHost], pinned: str | None = None
+    ) -> str | None:
         """Name the queue of a live host that has the stage's environment at this version; None when nobody has.
 
-        What compares, scores or measures runs on the target's host; without a target, on a build host.
+        What compares, scores or measures runs on the target's host, or on the one it is pinned to; without a target, on
+        a build host.
         """
         able = [h for h in hosts if h.environments.get(spec.environment) == self.locks.get(spec.environment, "")]
         if spec.kind in ON_TARGET and target is not None:
-            queue = f"target.{target.name}"
+            queue = f"{OWN_QUEUE}{pinned}" if pinned else f"target.{target.name}"
             return queue if any(queue in host.serves for host in able) else None
         queues = sorted(
             {q for host in able for q in host.serves if q.startswith("build.")}, key=lambda q: (q != "build.x86_64", q)

@@ -170,16 +170,19 @@ def step_key(
     pins: Mapping[str, str],
     inputs: tuple[Input, ...],
     job: str | None,
+    host: str | None = None,
 ) -> str:
-    """Identify a step by what it reads, its options and its tools (invariant I3); `job` only for measurements."""
-    return digest(
-        {
-            "stage": spec.name,
-            "version": spec.version,
-            "options": options,
-            "profile": profile,
-            "tools": {tool: pins.get(tool, "") for tool in spec.tools},
-            "inputs": [given.identity for given in inputs],
-            "job": job,
-        }
-    )
+    """Identify a step by what it reads, its options and its tools (invariant I3).
+
+    `job` only for measurements, `host` only where the step is pinned to one.
+    """
+    identity = {
+        "stage": spec.name,
+        "version": spec.version,
+        "options": options,
+        "profile": profile,
+        "tools": {tool: pins.get(tool, "") for tool in spec.tools},
+        "inputs": [given.identity for given in inputs],
+        "job": job,
+    }
+    return digest(identity | ({"host": host} if host else {}))

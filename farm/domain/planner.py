@@ -86,7 +86,9 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
     if not _runtimes_of(wanted, target, world) and are_known and not errors:
         errors += _formats_missed(wanted, target, world)
     serving = [host for host in world.hosts if f"target.{target.name}" in host.serves]
-    if not serving:
+    if wanted.host is not None:
+        errors += _host_errors(wanted.host, target, world)
+    elif not serving:
         alive = ", ".join(
             sorted({q.removeprefix("target.") for h in world.hosts for q in h.serves if q.startswith("target.")})
         )
@@ -97,6 +99,23 @@ def _target_errors(wanted: Wanted, target: Target, world: World, known_runtimes:
             )
         )
     return errors
+
+
+def _host_errors(name: str, target: Target, world: World) -> list[FarmError]:
+    """Say why the one host that was named can't serve a target."""
+    host = next((one for one in world.hosts if one.name == name), None)
+    if host is None:
+        known = [one.name for one in world.hosts if f"target.{target.name}" in one.serves]
+        return [
+            NoLiveHost(
+                f"No live host in rotation is called {name!r}: {near_misses(name, known)}",
+                remedy="See `farm hosts`, or leave --host out to take any host of the target.",
+            )
+        ]
+    if f"target.{target.name}" in host.serves:
+        return []
+    targets = ", ".join(q.removeprefix("target.") for q in host.serves if q.startswith("target."))
+    return [Incompatible(f"Host {name} does not serve target {target.name}; it serves {targets or 'builds only'}.")]
 
 
 def _formats(world: World) -> set[str]:
