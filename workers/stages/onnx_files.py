@@ -74,6 +74,7 @@ def opset(model: onnx.ModelProto) -> int:
 def number_tensors(model: onnx.ModelProto) -> None:
     """Give inner tensors short unique names: tools that append suffixes to long ones produce collisions.
 
+    A name ends in no digit, since ONNX Runtime's quantizer numbers the copies of a shared bias: t4 would become t49.
     Models with subgraphs stay as they are, since names reach into those.
     """
     graph = model.graph
@@ -81,7 +82,7 @@ def number_tensors(model: onnx.ModelProto) -> None:
         return
     fixed = {value.name for value in (*graph.input, *graph.output)} | {""}
     names = [tensor.name for tensor in graph.initializer] + [name for node in graph.node for name in node.output]
-    free = (name for name in map("t{}".format, itertools.count()) if name not in fixed)
+    free = (name for name in map("t{}_".format, itertools.count()) if name not in fixed)
     short = {name: next(free) for name in dict.fromkeys(names) if name not in fixed}
     for tensor in graph.initializer:
         tensor.name = short.get(tensor.name, tensor.name)

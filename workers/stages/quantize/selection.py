@@ -147,10 +147,20 @@ class Judge:
         outputs = _between(self._model.outputs, contract.outputs)
         errors = [OutputError() for _ in outputs]
         for feed, reference in zip(self._selection, self._expected, strict=True):
-            answers = to_source(_run(artifact, to_artifact(feed, inputs)), outputs)
+            answers = to_source(self._run(artifact, to_artifact(feed, inputs)), outputs)
             for error, binding in zip(errors, outputs, strict=True):
                 error.add(reference[binding.source.name], answers[binding.source.name])
         return min(error.sqnr_db for error in errors)
+
+    def _run(self, artifact: Session, feed: Feeds) -> dict[str, NDArray[Any]]:
+        """Run once; a quantized kernel may only refuse its values here (a division whose divisor rounds to zero)."""
+        try:
+            answers = artifact.run(feed)
+        except runtime_of(self.kind).refusals() as exc:
+            raise ArtifactBroken(f"The quantized file loads and does not run: {str(exc)[:500]}") from exc
+        if not all_finite(answers):
+            raise ArtifactBroken("The quantized file returns values that are not finite.")
+        return answers
 
 
 def choose(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float = ENOUGH_DB) -> Chosen:
@@ -202,14 +212,3 @@ def _between(model: tuple[Binding, ...], artifact: tuple[Binding, ...]) -> tuple
         if old.transpose != new.transpose:
             raise ContractMismatch(f"Quantization changed the order of axes of {old.artifact} in {new.artifact}.")
     return tuple(Binding(old.artifact, new.artifact) for old, new in zip(model, artifact, strict=True))
-
-
-def _run(artifact: Session, feed: Feeds) -> dict[str, NDArray[Any]]:
-    """Run once; a quantized kernel may only refuse its values here (a division whose divisor rounds to zero)."""
-    try:
-        answers = artifact.run(feed)
-    except (RuntimeError, ValueError) as exc:
-        raise ArtifactBroken(f"The quantized file loads and does not run: {str(exc)[:500]}") from exc
-    if not all_finite(answers):
-        raise ArtifactBroken("The quantized file returns values that are not finite.")
-    return answers
