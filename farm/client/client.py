@@ -113,8 +113,8 @@ class Client:
         host: str | None = None,
         wait: bool = False,
         on_bytes: OnBytes | None = None,
-    ) -> Job:
         **measuring: Unpack[Measuring],
+    ) -> Job:
         """Upload models and submit one job over models x targets x runtimes x recipes.
 
         `models` are paths (a file or a folder) or `Model`s; those carry their own inputs and data, and what they leave
@@ -146,9 +146,9 @@ class Client:
             host=host,
             max_measurement_age_s=age_s,
             max_runtime_seconds=max_runtime_seconds,
+            **measuring,
         )
         job = self.send(request)
-            **measuring,
         return job.wait() if wait else job
 
     def send(self, request: JobRequest) -> Job:
