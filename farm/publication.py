@@ -53,8 +53,10 @@ def document_refs(written: Mapping[str, bytes]) -> list[FileRef]:
 
 
 def manifest(job_id: str, body: Mapping[str, Any]) -> bytes:
-    """Say what lies in a result's folder and what it is: digests, I/O contract, verdict."""
+    """Say what lies in a result's folder and what it is: digests, I/O contract, what was declared, verdict."""
     artifact = body.get("artifact") or {}
     names = ("model", "target", "target_runtime", "recipe", "verdict", "failure_type", "message", "tool_versions")
-    told = {"job": job_id, **{name: body.get(name) for name in names}}
-    return canonical(told | {name: artifact.get(name) for name in ("files", "inputs", "outputs", "contract_changes")})
+    called = ("files", "format", "inputs", "outputs", "contract_changes")
+    told = {"job": job_id, **{name: body.get(name) for name in (*names, "preprocessing", "labels")}}
+    told["numerics"] = {"sqnr_db": (body.get("numerics") or {}).get("sqnr_db")}
+    return canonical(told | {name: artifact.get(name) for name in called})

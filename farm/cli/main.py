@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from farm import __version__
-from farm.cli import explain, host, hosts, jobs, measurements, stack, submit, views
+from farm.cli import compat, explain, host, hosts, jobs, measurements, stack, submit, views
 from farm.cli.errors import exit_code, on_unexpected, show
 from farm.domain.errors import FarmError
 
@@ -34,6 +34,7 @@ for module, panel in (
     (jobs, "Jobs"),
     (measurements, "Jobs"),
     (explain, "Jobs"),
+    (compat, "Jobs"),
     (views, "What the farm has"),
     (stack, "Running a farm"),
     (hosts, "Running a farm"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 
 from farm.domain.compat import compare, is_compatible
@@ -44,8 +45,8 @@ def test_equal_contracts_run_alike() -> None:
         ({"image": {"shape": [1, 3, 16, 16]}}, "[1, 3, 8, 8] became [1, 3, 16, 16]"),
         ({"scores": {"dtype": "int8", "scale": 0.5, "zero_point": -3}}, "became scale 0.5, zero point -3"),
         ({"target_runtime": "litert"}, "another library"),
-        ({"preprocessing": {"mean": [0.5]}}, "None became {'mean': [0.5]}"),
-        ({"labels": ["cat"]}, "None became ['cat']"),
+        ({"preprocessing": {"mean": [0.5]}}, "was not declared and is: {'mean': [0.5]}"),
+        ({"labels": ["cat"]}, "0 class names became 1"),
     ],
 )
 def test_what_an_application_would_stumble_over_breaks(change: dict[str, Any], says: str) -> None:
@@ -77,3 +78,48 @@ def test_other_order_and_other_number_of_inputs_break() -> None:
 
     assert [d.message for d in compare(result(), swapped)] == ["the inputs come in another order: mask, image"]
     assert "2 inputs became 1" in [d.message for d in compare(result(), fewer)]
+
+
+@pytest.mark.parametrize(
+    ("change", "does"),
+    [
+        ({"image": {"name": "x"}}, "use the name x"),
+        ({"image": {"dtype": "uint8"}}, "convert to uint8"),
+        ({"image": {"shape": [1, 8, 8, 3]}}, "transpose by [0, 2, 3, 1]"),
+        ({"image": {"dtype": "int8", "scale": 0.5, "zero_point": -3}}, "feed round(value / 0.5) + -3"),
+        ({"scores": {"dtype": "int8", "scale": 0.5, "zero_point": -3}}, "read (value - -3) * 0.5"),
+        ({"target_runtime": "litert"}, "load it with litert"),
+    ],
+)
+def test_what_breaks_comes_with_what_the_application_would_do(change: dict[str, Any], does: str) -> None:
+    found = compare(result(), result(**change))
+
+    assert does in [difference.remedy for difference in found if difference.breaks]
+
+
+def test_the_transposition_that_is_told_makes_one_of_the_other() -> None:
+    (found,) = compare(result(image={"shape": [1, 4, 5, 6]}), result(image={"shape": [1, 6, 4, 5]}))
+    axes = [int(axis) for axis in found.remedy.removeprefix("transpose by [").removesuffix("]").split(",")]
+
+    assert np.zeros((1, 4, 5, 6)).transpose(axes).shape == (1, 6, 4, 5)
+
+
+def test_keys_of_the_preprocessing_are_told_apart() -> None:
+    one, other = ({"preprocessing": {"mean": [0.5], "layout": layout}} for layout in ("nchw", "nhwc"))
+    (found,) = compare(result(**one), result(**other))
+
+    assert (found.subject, found.message) == ("preprocessing layout", "nchw became nhwc")
+
+
+def test_class_names_in_another_order_break() -> None:
+    (found,) = compare(result(labels=["cat", "dog"]), result(labels=["dog", "cat"]))
+
+    assert found.message == "class 0 was 'cat' and is 'dog'"
+
+
+def test_of_a_bare_file_nothing_is_claimed_that_is_not_known() -> None:
+    bare = {"artifact": result()["artifact"]}
+
+    assert is_compatible(compare(result(preprocessing={"mean": [0.5]}, labels=["cat"]), bare))
+    other = {"artifact": {**result()["artifact"], "format": "tflite"}}
+    assert not is_compatible(compare(result(), other))
