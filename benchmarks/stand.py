@@ -27,6 +27,8 @@ from workers.stages import load_specs, preload_of
 FARM = Path(sys.executable).with_name("farm")
 ENVIRONMENTS = Path(os.environ.get("FARM_ENVIRONMENTS_DIR", Path(sys.prefix).parent / ".envs")).resolve()
 WARM_WITHIN_S = 180.0
+os.environ.setdefault("FARM_MEASUREMENT_RETRIES", "0")
+"""What the farm is held against measures once, whatever else the machine does."""
 
 Say = Callable[[str], None]
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN_STEPS = 6
 SMALL_BYTES = 8 << 20
+WAITING = "waiting for the host's lock"
+"""What is said again when it begins or ends, though no step was done."""
 OnBytes = Callable[[str, int, int], None]
 
 
@@ -92,8 +94,9 @@ class _JobLines:
 
     def __call__(self, view: JobView) -> None:
         line = f"{view.state}: {view.progress.steps_done} of {view.progress.steps_total} steps done"
-        if line != self.last:
-            self.last = line
+        waits = "; ".join(step for step in view.progress.running if WAITING in step)
+        if line + waits != self.last:
+            self.last = line + waits
             running = "; ".join(plain(step) for step in view.progress.running[:SHOWN_STEPS])
             stderr().print(f"{line}; now {running}" if running else line)
 

@@ -14,6 +14,7 @@ from farm.ledger.attempts import extend, take_back
 from farm.ledger.events import host_topic
 from farm.ledger.session import notify
 from farm.ledger.tables import Enrolment, Host
+from farm.ledger.waiting import tell_of_waiting
 from farm.wire.hosts import Attestation, Heartbeat, HeartbeatAnswer
 
 LONGEST_NOTICE = 500
@@ -94,6 +95,7 @@ def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> Heartbeat
             f"Another worker serves as {heartbeat.name} since this one was silent.",
             remedy="Stop one of the two, or enroll this machine by a name of its own: farm host enroll NAME.",
         )
+    tell_of_waiting(session, host, heartbeat.waiting)
     host.last_heartbeat = func.now()
     host.running, host.waiting = heartbeat.running, heartbeat.waiting
     stop = extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)

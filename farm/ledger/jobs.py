@@ -20,6 +20,7 @@ from farm.ledger.events import tell, wake
 from farm.ledger.session import take_alone
 from farm.ledger.steps import states_of
 from farm.ledger.tables import Job, JobStep, Result, Step, new_id
+from farm.ledger.waiting import waiting_lines
 from farm.wire import jobs as wire
 
 SCHEMA_VERSION = "1"
@@ -164,7 +165,7 @@ def view(session: Session, job: Job) -> wire.JobView:
             "progress": {
                 "steps_done": sum(phases[phase.value] for phase in (DONE if job.state == "cancelled" else ENDED)),
                 "steps_total": sum(phases.values()),
-                "running": _running(session, job.id),
+                "running": [*_running(session, job.id), *waiting_lines(session, job.id)],
             },
         }
     )

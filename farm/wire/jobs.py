@@ -88,7 +88,10 @@ class Progress(Message):
 
     steps_done: int
     steps_total: int
-    running: list[str] = Field(default_factory=list, description="a line per step: stage, model, target, recipe, host")
+    running: list[str] = Field(
+        default_factory=list,
+        description="a line per step: stage, model, target, recipe, host; of steps that wait for a host's lock too",
+    )
 
 
 class JobView(Message):

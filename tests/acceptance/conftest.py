@@ -29,6 +29,7 @@ SHORT = {
     "FARM_MAX_ATTEMPTS": "20",
     "FARM_RETRY_BACKOFF_S": "0.2",
     "FARM_MEASUREMENT_PROCESSES_MAX": "3",
+    "FARM_MEASUREMENT_RETRIES": "0",
     "FARM_MAX_FILE_BYTES": str(64 << 20),
     "FARM_HOST_NAME": "acceptance",
 }

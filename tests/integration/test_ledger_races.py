@@ -6,7 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from sqlalchemy.orm import Session
 from farm.domain.artifact import Artifact, FileRef
 from farm.domain.errors import ConversionFailed
 from farm.domain.plan import Input, PlannedStep
+from farm.domain.remeasuring import Retaking
 from farm.ledger import Ledger, attempts, hosts, jobs, models, steps
 from farm.ledger.access import add_token
 from farm.ledger.attempts import Finished
-from farm.ledger.tables import Attempt, Job, Step, Wakeup
+from farm.ledger.tables import Attempt, Event, Job, Outbox, Step, Wakeup
 from farm.local import Stack
 from farm.wire.hosts import Attestation, Heartbeat
 
@@ -258,3 +260,60 @@ def test_a_submitted_models_inspection_outlives_a_job_that_shared_it(ledger: Led
         jobs.cancel(session, PROJECT, job.id)
 
     assert phase_of(ledger, step) == "running"
+
+
+def measuring(key: str) -> PlannedStep:
+    return replace(planned(key), stage="measure-onnxruntime", kind="measure")
+
+
+def measured(*reasons: str) -> Finished:
+    conditions = {"valid": not reasons, "reasons": list(reasons), "host": HOST, "cool_down_s": 30.0}
+    return Finished("succeeded", facts={"conditions": conditions})
+
+
+def test_an_invalid_measurement_is_taken_once_more_after_its_pause_and_then_stands(ledger: Ledger) -> None:
+    job, step, attempt, token = claimed(ledger, [measuring("hot")])
+    again = Retaking(most=1)
+
+    with ledger.transaction() as session:
+        attempts.finish(session, attempt, token, measured("hot"), max_attempts=3, backoff_s=0, retaking=again)
+    with ledger.transaction() as session:
+        row = session.get_one(Step, step)
+        message = session.scalars(select(Outbox).where(Outbox.step_id == step).order_by(Outbox.id.desc())).first()
+        assert (row.phase, row.attempts, message and message.attempt) == ("ready", 1, 2)
+        assert message is not None
+        assert message.not_before > datetime.now(UTC) + timedelta(seconds=20)
+        second, _, _ = attempts.claim(session, step_id=step, number=2, host=HOST, lease_s=60)
+        attempt, token = second.id, second.fencing_token
+    with ledger.transaction() as session:
+        attempts.finish(session, attempt, token, measured("hot"), max_attempts=3, backoff_s=0, retaking=again)
+    with ledger.transaction() as session:
+        row = session.get_one(Step, step)
+        assert row.phase == "succeeded"
+        assert row.facts["conditions"]["reasons"] == ["hot"]
+        assert row.facts["conditions"]["earlier"] == [{"reasons": ["hot"], "cool_down_s": 30.0, "host": HOST}]
+        assert [a.state for a in session.scalars(select(Attempt).where(Attempt.step_id == step))] == [
+            "invalid",
+            "succeeded",
+        ]
+        assert jobs.get(session, PROJECT, job.id).id == job.id
+
+
+def test_a_step_that_waits_for_a_hosts_lock_says_so_in_its_jobs_progress(ledger: Ledger) -> None:
+    with ledger.transaction() as session:
+        job = new_job(session, [measuring("waits")])
+        step = row_of(session, job, "waits")
+        steps.dispatch(session, [step.id])
+    with ledger.transaction() as session:
+        hosts.hear(session, Heartbeat(name=HOST, waiting=[step.id]), lease_s=60)
+    with ledger.transaction() as session:
+        job = jobs.get(session, PROJECT, job.id)
+        (line,) = jobs.view(session, job).progress.running
+        told = [event.data for event in session.scalars(select(Event).where(Event.job_id == job.id))]
+
+    assert line == f"waits @ {HOST}, waiting for the host's lock: another farm on its machine holds it"
+    assert [data["step"] for data in told if data.get("waits_for") == "host-lock"] == [step.id]
+
+    with ledger.transaction() as session:
+        hosts.hear(session, Heartbeat(name=HOST), lease_s=60)
+        assert jobs.view(session, jobs.get(session, PROJECT, job.id)).progress.running == []
