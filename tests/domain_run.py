@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from farm.domain.conclusion import conclude
+from farm.domain.decision import Decision, decide
 from farm.domain.errors import Failure
 from farm.domain.plan import Plan, PlannedStep
-from farm.domain.progress import ENDED, Decision, Progress, StepPhase, StepState, branch_failure, decide, may_fall_back
+from farm.domain.progress import ENDED, Progress, StepPhase, StepState, branch_failure, may_fall_back
 from tests.domain_world import file
 
 Ends = StepState | Failure

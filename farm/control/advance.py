@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from farm.control.guard import failing
 from farm.control.planning import plan_job
-from farm.domain.answers import DROPPED, answers_of
+from farm.domain.answers import answers_of
 from farm.domain.codec import decode
-from farm.domain.conclusion import conclude
+from farm.domain.conclusion import DROPPED, conclude
+from farm.domain.decision import Decision, decide
 from farm.domain.plan import Plan
-from farm.domain.progress import Decision, Progress, States, StepPhase, StepState, decide
+from farm.domain.progress import Progress, States, StepPhase, StepState
 from farm.ledger import jobs, steps
 from farm.ledger.events import PUBLISHING, take_wakeups, tell
 from farm.ledger.session import notify

@@ -54,7 +54,7 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
         "winner": winner.ref if winner else None,
         "pareto": [one.ref for one in pareto(candidates)],
         "losers": losers,
-        "nearest_miss": None if winner else _nearest(candidates, constraints),
+        "nearest_miss": None if winner else _nearest(candidates, reasons, constraints),
     }
 
 
@@ -93,7 +93,7 @@ def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate | None:
 def _advantage(winner: Candidate | None, one: Candidate, objective: Objective) -> str:
     if winner is None:
         return "nothing satisfies the constraints"
-    quantity = QUANTITIES[_quantity(one, objective)]
+    quantity = QUANTITIES[measured_by(objective, one.body)]
     ours, theirs = quantity.read(winner.body), quantity.read(one.body)
     if ours is None or theirs is None:
         return f"the winner's {objective} is known"
@@ -105,34 +105,42 @@ def _advantage(winner: Candidate | None, one: Candidate, objective: Objective) -
     )
 
 
-def _nearest(candidates: Sequence[Candidate], constraints: Sequence[Constraint]) -> dict[str, str] | None:
-    """Name the sound candidate that misses its constraints by the smallest factor."""
+def _nearest(
+    candidates: Sequence[Candidate], reasons: Sequence[str | None], constraints: Sequence[Constraint]
+) -> dict[str, str] | None:
+    """Name the sound candidate that misses its constraints by the smallest factor, for all that is known of it."""
     misses = [
-        (math.fsum(each.excess(one.body, one.baseline) for each in constraints), one)
-        for one in candidates
-        if one.dropped is None and _is_sound(one)
+        (_miss(one, constraints), place, {**one.ref, "reason": reason or ""})
+        for place, (one, reason) in enumerate(zip(candidates, reasons, strict=True))
+        if _is_sound(one)
     ]
-    reachable = [(miss, one) for miss, one in misses if math.isfinite(miss)]
-    if not reachable:
-        return None
-    nearest = min(reachable, key=lambda pair: pair[0])[1]
-    broken = [reason for each in constraints if (reason := each.broken_by(nearest.body, nearest.baseline))]
-    return {**nearest.ref, "reason": "; ".join(broken)}
+    return min(misses, key=lambda miss: miss[:2])[2] if misses else None
+
+
+def _miss(one: Candidate, constraints: Sequence[Constraint]) -> tuple[int, float]:
+    """Return how many constraints can't be judged, and by which factor, as a logarithm, the others are missed.
+
+    What was dropped was never measured: constraints on its times and memory count neither way.
+    """
+    judged = [each for each in constraints if one.dropped is None or not each.quantity.needs_measurement]
+    excesses = [each.excess(one.body, one.baseline) for each in judged]
+    known = [excess for excess in excesses if math.isfinite(excess)]
+    return len(excesses) - len(known), math.fsum(known)
 
 
 def _is_sound(one: Candidate) -> bool:
     return one.body.get("verdict") != "failed"
 
 
-def _quantity(one: Candidate, objective: Objective) -> str:
-    """Name what the objective looks at; without a score, accuracy means the SQNR."""
+def measured_by(objective: Objective, body: Body) -> str:
+    """Name the quantity that the objective looks at; without a score, accuracy means the SQNR."""
     name = _BY_OBJECTIVE[objective]
-    return "sqnr" if name == "accuracy" and QUANTITIES[name].read(one.body) is None else name
+    return "sqnr" if name == "accuracy" and QUANTITIES[name].read(body) is None else name
 
 
 def _score(one: Candidate, objective: Objective) -> float | None:
     """Return what is to be made small; None when it is not known, or not validly measured."""
-    quantity = QUANTITIES[_quantity(one, objective)]
+    quantity = QUANTITIES[measured_by(objective, one.body)]
     if quantity.needs_measurement and (one.body.get("conditions") or {}).get("valid") is not True:
         return None
     return burden(quantity, one.body)
@@ -145,7 +153,7 @@ def _unknown(one: Candidate, objective: Objective) -> str:
 
 def _fidelity(one: Candidate) -> float:
     """Return accuracy where there is a score, else SQNR in dB; candidates of one model have the same kind."""
-    lost = burden(QUANTITIES[_quantity(one, "accuracy")], one.body)
+    lost = burden(QUANTITIES[measured_by("accuracy", one.body)], one.body)
     return -math.inf if lost is None else -lost
 
 

@@ -7,11 +7,9 @@ from typing import Any
 
 from farm.domain.answer import Candidate
 from farm.domain.codec import encode
+from farm.domain.conclusion import DROPPED
 from farm.domain.goal import lost
 from farm.domain.plan import Plan
-
-DROPPED = "dropped"
-"""The field of a concluded result that says why it was given up before it was measured."""
 
 
 def answers_of(plan: Plan, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -19,6 +19,9 @@ from farm.domain.routes import Route, choose
 from farm.domain.stage import Kind, StageSpec
 from farm.domain.wanted import Submitted, Wanted, World
 
+PROBE = {"short": True, "min_runs": 20, "min_s": 0.3, "max_s": 10.0}
+"""Options of a short measurement: enough to tell which half of several candidates is the faster one."""
+
 
 @dataclass(slots=True)
 class Steps:
@@ -115,6 +118,7 @@ class Row:
         checks = self._checks(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
         measure = self._on_target(Kind.MEASURE, (at,), **self.steps.wanted.measuring.options(self.target.threads))
+        probe = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads, **PROBE) if self._is_tried else None
         evaluate: str | None = None
         evaluation: tuple[str, ...] = ()
         scoring = self.model.evaluation or (self.model.calibration if self._agreement_is_asked else None)
@@ -123,11 +127,11 @@ class Row:
             given = (at, Input("evaluation", step=scored, output="samples"))
             evaluate = self._on_target(Kind.EVALUATE, given, metric=self.model.metric or DEFAULT_METRIC)
             evaluation = (scored, evaluate)
-        for key in (measure, *((evaluate,) if evaluate else ())):
+        for key in filter(None, (measure, evaluate, probe)):
             self.steps.run_after(key, compare)
         transforms = [given.step for given in made if given.step]
         checked = [check.step for check in checks if check.step]
-        ordered = (*transforms, samples, *checked, compare, *evaluation, measure)
+        ordered = (*transforms, samples, *checked, compare, *evaluation, *((probe,) if probe else ()), measure)
         return Branch(
             route.names,
             route.float_names,
@@ -140,7 +144,13 @@ class Row:
             compared_on=self._compared_on(route),
             checks=checks,
             reproductions=self._reproductions(route, transforms),
+            probe=probe,
         )
+
+    @property
+    def _is_tried(self) -> bool:
+        """Tell whether the farm tries this of its own accord, and may give it up."""
+        return self.recipe in self.steps.wanted.searched and self.recipe != BASELINE
 
     def _compared_on(self, route: Route) -> str:
         if self.model.evaluation:

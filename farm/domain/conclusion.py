@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from farm.domain.artifact import Artifact
 from farm.domain.bisection import Figure, bisect
-from farm.domain.errors import Failure, FarmBug
+from farm.domain.errors import Failure
 from farm.domain.measurement import versus_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
 from farm.domain.progress import (
@@ -17,13 +16,17 @@ from farm.domain.progress import (
     States,
     StepPhase,
     StepState,
+    artifact_of,
     branch_failure,
     reproduction_of,
 )
 from farm.domain.recipe import BASELINE, RECIPES
+from farm.domain.search import Fate, known_of, standing
 from farm.domain.step_entry import step_entry
 from farm.domain.verdict import Verdict, judge
 
+DROPPED = "dropped"
+"""The field of a concluded result that says why it was given up before it was measured."""
 REPRO, REPRO_FILE = "repro", "repro.zip"
 """The output of a step that shrinks a failure, and the name it is published under."""
 
@@ -40,7 +43,12 @@ def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: State
     if failure is not None:
         shown, branch = _best_known(plan, progress, index, states) or (failure, result.branches[progress[index].branch])
         return told | _failed(shown) | {"numerics": _numerics(result, branch, states)}
-    return told | _succeeded(plan, result, result.branches[progress[index].branch], progress, states)
+    branch = result.branches[progress[index].branch]
+    stands = standing(plan, progress, index, states)
+    if stands.fate is Fate.DROPPED:
+        given_up = {"state": "cancelled", "artifact": _artifact(result, branch, states), DROPPED: stands.reason}
+        return told | known_of(result, branch, states) | given_up
+    return told | _succeeded(plan, result, branch, progress, states)
 
 
 def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> dict[str, Any]:
@@ -84,17 +92,6 @@ def _shrunk(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts.get(name) for name in ("nodes", "original_nodes", "signature", "attempts")}
 
 
-def artifact_of(result: PlannedResult, branch: Branch, states: States) -> Artifact:
-    """Find the files of a branch: what its last transform made, or the source itself."""
-    given = branch.artifact
-    if given.artifact is not None:
-        return given.artifact
-    outputs = states[given.step or ""].outputs
-    if given.output not in outputs:
-        raise FarmBug(f"Step {given.step} of {result.model} gave no output {given.output!r}.")
-    return outputs[given.output]
-
-
 def _succeeded(
     plan: Plan, result: PlannedResult, branch: Branch, progress: Sequence[Progress], states: States
 ) -> dict[str, Any]:
@@ -110,20 +107,11 @@ def _succeeded(
         conditions=conditions,
         versus_float=ratio,
     )
-    artifact = artifact_of(result, branch, states)
-    contract = dict(compared["artifact"])
     return {
         "state": "succeeded",
         "verdict": holding[0].value,
         "verdicts": [verdict.value for verdict in holding],
-        "artifact": {
-            "files": [{"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in artifact.files],
-            "format": branch.format.value if branch.format else "",
-            "size_bytes": artifact.size_bytes,
-            "inputs": contract.get("inputs", []),
-            "outputs": contract.get("outputs", []),
-            "contract_changes": list(dict.fromkeys((*result.changes, *contract.get("contract_changes", ())))),
-        },
+        "artifact": _artifact(result, branch, states),
         "numerics": _numerics(result, branch, states),
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
@@ -135,6 +123,19 @@ def _succeeded(
         "execution_detail": measured.facts.get("execution_detail"),
         "execution_detail_note": measured.facts.get("execution_detail_note"),
         "conditions": conditions,
+    }
+
+
+def _artifact(result: PlannedResult, branch: Branch, states: States) -> dict[str, Any]:
+    """Tell the files of a branch that was compared, and how to call them."""
+    artifact, contract = artifact_of(result, branch, states), dict(states[branch.compare].facts["artifact"])
+    return {
+        "files": [{"name": f.name, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in artifact.files],
+        "format": branch.format.value if branch.format else "",
+        "size_bytes": artifact.size_bytes,
+        "inputs": contract.get("inputs", []),
+        "outputs": contract.get("outputs", []),
+        "contract_changes": list(dict.fromkeys((*result.changes, *contract.get("contract_changes", ())))),
     }
 
 

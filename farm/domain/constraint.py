@@ -22,6 +22,8 @@ _MICROSECONDS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 _BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
 _DECIBELS = {"dB": 1.0}
 _PLAIN = {"": 1.0, "%": 0.01}
+_LEAST = 1e-9
+"""What stands for nothing where a factor is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,12 @@ class Constraint:
         if self.broken_by(body, baseline) is None:
             return 0.0
         value, limit = self.quantity.read(body), self._limit(body, baseline)
-        if value is None or limit is None or value <= 0 or limit <= 0:
+        unmeasured = self.quantity.needs_measurement and (body.get("conditions") or {}).get("valid") is not True
+        if value is None or limit is None or unmeasured:
             return math.inf
-        return abs(math.log(value / limit))
+        if self.quantity.units is _DECIBELS:
+            return abs(value - limit) * math.log(10) / 20
+        return abs(math.log(max(value, _LEAST) / max(limit, _LEAST)))
 
     def _limit(self, body: Body, baseline: Body | None) -> float | None:
         if not self.relative:

@@ -12,7 +12,7 @@ from farm.domain.errors import BadRequest, FarmError
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 WITH_SCORE, WITHOUT_SCORE = ("accuracy >= 0.99*float",), ("sqnr >= 20dB",)
-"""The constraints of a search without any of its own: where accuracy is evaluated, and where it is not."""
+"""What a search keeps of its fidelity unless it is told: where accuracy is evaluated, and where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,11 @@ class Goal:
 
     constraints: tuple[str, ...] = ()
     objective: str = "latency"
+
+    @property
+    def prefers(self) -> Objective:
+        (objective,) = (one for one in OBJECTIVES if one == self.objective)
+        return objective
 
     @property
     def parsed(self) -> list[Constraint]:
@@ -38,8 +43,21 @@ class Goal:
 
     def answer(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
         """Choose among one model's results."""
-        (objective,) = (one for one in OBJECTIVES if one == self.objective)
-        return choose(candidates, self.parsed, objective)
+        return choose(candidates, self.parsed, self.prefers)
+
+
+def usual_goal(constraints: Sequence[str], objective: str, *, scored: bool) -> Goal:
+    """Make the goal of a search: what the user asks for, and the fidelity of the house where they ask for none.
+
+    Args:
+        constraints: the user's.
+        objective: the user's.
+        scored: whether accuracy is evaluated.
+    """
+    about = {parse_constraint(text).quantity.name for text in constraints}
+    usual = WITH_SCORE if scored else WITHOUT_SCORE
+    named = about & ({"accuracy"} if scored else {"accuracy", "sqnr"})
+    return Goal((*constraints, *(() if named else usual)), objective)
 
 
 def goal_errors(constraints: Sequence[str], objective: str | None, unscored: Sequence[str]) -> list[FarmError]:

@@ -98,7 +98,7 @@ class Branch:
     samples its numerics are of: "evaluation", "report" (calibration samples that neither calibrated nor selected),
     "calibration" (which flatters what was calibrated on them) or "seeded".
     `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
-    should it fail; those steps are none of the branch's own.
+    should it fail; those steps are none of the branch's own. `probe` is a short measurement that a search ranks by.
     """
 
     route: tuple[str, ...]
@@ -112,6 +112,7 @@ class Branch:
     compared_on: str = "seeded"
     checks: tuple[Check, ...] = ()
     reproductions: Mapping[str, str] = field(default_factory=dict)
+    probe: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

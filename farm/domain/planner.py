@@ -11,13 +11,14 @@ from farm.domain.catalogue import Target, near_misses
 from farm.domain.data import data_errors, data_notes, without_calibration
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
-from farm.domain.goal import WITH_SCORE, WITHOUT_SCORE, Goal, goal_errors
+from farm.domain.goal import OBJECTIVES, Goal, goal_errors, usual_goal
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
 from farm.domain.labels import label_errors
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
+from farm.domain.search import without_needless_probes
 from farm.domain.wanted import Reason, Submitted, Wanted, World
 
 
@@ -61,10 +62,11 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
         refused += [Reason(failure, model.name) for failure in errors]
     if all(result.failure is not None for result in builder.results):
         return refused
-    branches = [branch for result in builder.results for branch in result.branches]
+    results = without_needless_probes(builder.results, builder.goals)
+    branches = [branch for result in results for branch in result.branches]
     used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}
     steps = {key: step for key, step in builder.steps.by_key.items() if key in used}
-    return Plan(steps, tuple(builder.results), tuple(builder.left_out), builder.goals)
+    return Plan(steps, results, tuple(builder.left_out), builder.goals)
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -179,15 +181,14 @@ class _Builder:
 
     @property
     def goals(self) -> dict[str, Goal]:
-        """Say what each model's results are chosen by; a search without constraints gets those of the house."""
+        """Say what each model's results are chosen by; a search keeps its fidelity unless it is told how much."""
         goals: dict[str, Goal] = {}
         for model in dict.fromkeys(result.model for result in self.results) if self.wanted.chooses else ():
             mine = [branch for result in self.results if result.model == model for branch in result.branches]
-            usual = WITH_SCORE if any(branch.evaluate for branch in mine) else WITHOUT_SCORE
             searches = any(recipe != BASELINE for recipe in self.wanted.searched)
-            goals[model] = Goal(
-                self.wanted.constraints or (usual if searches else ()), self.wanted.objective or "latency"
-            )
+            scored = any(branch.evaluate for branch in mine)
+            told, objective = self.wanted.constraints, self.wanted.objective or OBJECTIVES[0]
+            goals[model] = usual_goal(told, objective, scored=scored) if searches else Goal(told, objective)
         return goals
 
     def _without_hopeless(self, row: list[PlannedResult]) -> list[PlannedResult]:

@@ -1,8 +1,7 @@
-"""What to do next for a job: a pure decision over its plan and the states of its steps.
+"""How far a result is: the states of its steps, and whether the branch it works on is lost.
 
-A result works on one branch at a time. A branch is lost when one of its steps failed, or when its float result is not
-the source's function; the next branch then takes over, unless the failure is one that another toolchain can't mend.
-A check on a build host that could not be made loses nothing: the comparison on the target still decides.
+A branch is lost when one of its steps failed, or when its float result is not the source's function. A check on a build
+host that could not be made loses nothing: the comparison on the target still decides.
 """
 
 from __future__ import annotations
@@ -67,58 +66,7 @@ class Progress:
     concluded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to write: branches to start, steps to add beside them, to dispatch or to skip, results to conclude."""
-
-    start: tuple[tuple[int, int], ...] = ()
-    reproduce: tuple[str, ...] = ()
-    dispatch: tuple[str, ...] = ()
-    skip: tuple[str, ...] = ()
-    conclude: tuple[int, ...] = ()
-
-
 States = Mapping[str, StepState]
-
-
-def decide(plan: Plan, progress: Sequence[Progress], states: States) -> Decision:
-    """Decide what is to be done now; applying it and deciding again until nothing is left is idempotent."""
-    due = _Due()
-    for index, (result, at) in enumerate(zip(plan.results, progress, strict=True)):
-        if not at.concluded and (result.failure is not None or _move(plan, progress, index, states, due)):
-            due.conclude.append(index)
-    return Decision(tuple(due.start), tuple(due.reproduce), tuple(due.dispatch), tuple(due.skip), tuple(due.conclude))
-
-
-@dataclass(slots=True)
-class _Due:
-    """A decision while it is made; dicts keep each key once, in order."""
-
-    start: list[tuple[int, int]] = field(default_factory=list)
-    reproduce: dict[str, None] = field(default_factory=dict)
-    dispatch: dict[str, None] = field(default_factory=dict)
-    skip: dict[str, None] = field(default_factory=dict)
-    conclude: list[int] = field(default_factory=list)
-
-
-def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, due: _Due) -> bool:
-    """Note what one result needs now, and tell whether it can be concluded."""
-    result, at = plan.results[index], progress[index].branch
-    branch = result.branches[at]
-    shrinking = reproduction_of(result, at, states)
-    beside = () if shrinking is None else (shrinking,)
-    due.reproduce |= dict.fromkeys(key for key in beside if key not in states)
-    failure = branch_failure(plan, progress, index, at, states)
-    going_on = (*branch.steps, *beside) if failure is None else beside
-    due.dispatch |= dict.fromkeys(key for key in going_on if _is_ready(plan, key, states))
-    if failure is not None:
-        due.skip |= dict.fromkeys(key for key in (*branch.steps, *beside) if _is_doomed(plan, key, states))
-        if may_fall_back(failure) and at + 1 < len(result.branches):
-            due.start.append((index, at + 1))
-            return False
-    is_over = _is_done(branch, states) if failure is None else not _is_told_of(result, at, states)
-    reproduced = all(key in states and states[key].phase in ENDED for key in beside)
-    return is_over and reproduced and _baseline_concluded(result, progress)
 
 
 def reproduction_of(result: PlannedResult, last: int, states: States) -> str | None:
@@ -141,7 +89,8 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     if (failure := _check_failure(result, chosen, states)) is not None:
         return failure
     checks = {check.step for check in chosen.checks}
-    lost = [states[key] for key in chosen.steps if key not in checks and key in states and states[key].phase in LOST]
+    wanted = [states[key] for key in chosen.steps if key not in checks and key in states]
+    lost = [state for state in wanted if state.phase in LOST and not _is_let_go(chosen, state)]
     if lost:
         told = (state.failure for state in lost if state.failure is not None)
         return next(told, None) or _unexplained(lost[0])
@@ -164,6 +113,11 @@ def may_fall_back(failure: Failure) -> bool:
     return failure.who_must_act in (Actor.TOOLCHAIN, Actor.US)
 
 
+def _is_let_go(chosen: Branch, state: StepState) -> bool:
+    """Tell whether a measurement was left out by a search: that loses nothing."""
+    return state.phase is StepPhase.SKIPPED and state.key in (chosen.probe, chosen.measure)
+
+
 def _check_failure(result: PlannedResult, chosen: Branch, states: States) -> Failure | None:
     """Name the first stage of a branch whose output is broken, or whose float output is not the source's function."""
     for check in chosen.checks:
@@ -177,20 +131,6 @@ def _check_failure(result: PlannedResult, chosen: Branch, states: States) -> Fai
         if state.phase is StepPhase.SUCCEEDED and numerics_failed(check.recipe, numerics):
             return _bad_stage(result, check, numerics)
     return None
-
-
-def _is_done(branch: Branch, states: States) -> bool:
-    """Tell whether every step succeeded; of a check it is enough that it ended."""
-    checks = {check.step for check in branch.checks}
-    wanted = ((states[key].phase if key in states else None, key in checks) for key in branch.steps)
-    return all(phase is StepPhase.SUCCEEDED or (is_check and phase in ENDED) for phase, is_check in wanted)
-
-
-def _is_told_of(result: PlannedResult, last: int, states: States) -> bool:
-    """Tell whether a check is under way that may yet say where a lost branch went wrong."""
-    under_way = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
-    checks = (states.get(check.step or "") for branch in result.branches[: last + 1] for check in branch.checks)
-    return any(state is not None and state.phase in under_way for state in checks)
 
 
 def _float_failure(
@@ -251,20 +191,16 @@ def _reached(numerics: Mapping[str, Any]) -> str:
     return f"{shown} in output {worst!r}" if worst else shown
 
 
-def _is_ready(plan: Plan, key: str, states: States) -> bool:
-    state = states.get(key)
-    if state is None or state.phase is not StepPhase.WAITING:
-        return False
-    return all(need in states and states[need].phase is StepPhase.SUCCEEDED for need in plan.steps[key].needs)
+def artifact_of(result: PlannedResult, branch: Branch, states: States) -> Artifact:
+    """Find the files of a branch: what its last transform made, or the source itself.
 
-
-def _is_doomed(plan: Plan, key: str, states: States) -> bool:
-    state = states.get(key)
-    if state is None or state.phase is not StepPhase.WAITING:
-        return False
-    needs = plan.steps[key].needs
-    return any(need in states and (states[need].phase in LOST or _is_doomed(plan, need, states)) for need in needs)
-
-
-def _baseline_concluded(result: PlannedResult, progress: Sequence[Progress]) -> bool:
-    return result.baseline is None or progress[result.baseline].concluded
+    Raises:
+        FarmBug: that transform gave no such output.
+    """
+    given = branch.artifact
+    if given.artifact is not None:
+        return given.artifact
+    outputs = states[given.step or ""].outputs
+    if given.output not in outputs:
+        raise FarmBug(f"Step {given.step} of {result.model} gave no output {given.output!r}.")
+    return outputs[given.output]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm.domain.decision import Decision, decide
 from farm.domain.errors import (
     Actor,
     ArtifactBroken,
@@ -26,7 +27,7 @@ from farm.domain.errors import (
 )
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
-from farm.domain.progress import Decision, StepPhase, decide, may_fall_back
+from farm.domain.progress import StepPhase, may_fall_back
 from farm.domain.wanted import World
 from farm.report.schema import schema
 from tests.domain_run import Run, has_ended

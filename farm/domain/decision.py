@@ -1,0 +1,129 @@
+"""What to do next for a job: a pure decision over its plan and the states of its steps.
+
+A result works on one branch at a time. When one is lost, the next one takes over, unless the failure is one that no
+other toolchain mends. A candidate of a search is held before it is measured, until the search says that it is worth it.
+Cheap recipes go first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from farm.domain.plan import Branch, Plan, PlannedResult
+from farm.domain.progress import (
+    ENDED,
+    LOST,
+    Progress,
+    States,
+    StepPhase,
+    StepState,
+    branch_failure,
+    may_fall_back,
+    reproduction_of,
+)
+from farm.domain.recipe import RECIPES
+from farm.domain.search import Fate, Standing, standing
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to write: branches to start, steps to add beside them, to dispatch or to skip, results to conclude."""
+
+    start: tuple[tuple[int, int], ...] = ()
+    reproduce: tuple[str, ...] = ()
+    dispatch: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    conclude: tuple[int, ...] = ()
+
+
+def decide(plan: Plan, progress: Sequence[Progress], states: States) -> Decision:
+    """Decide what is to be done now; applying it and deciding again until nothing is left is idempotent."""
+    due = _Due()
+    for index in sorted(range(len(plan.results)), key=lambda one: _PLACES.get(plan.results[one].recipe, len(_PLACES))):
+        result = plan.results[index]
+        open_still = not progress[index].concluded
+        if open_still and (result.failure is not None or _move(plan, progress, index, states, due)):
+            due.conclude.append(index)
+    return Decision(tuple(due.start), tuple(due.reproduce), tuple(due.dispatch), tuple(due.skip), tuple(due.conclude))
+
+
+_PLACES = {name: place for place, name in enumerate(RECIPES)}
+
+
+@dataclass(slots=True)
+class _Due:
+    """A decision while it is made; dicts keep each key once, in order."""
+
+    start: list[tuple[int, int]] = field(default_factory=list)
+    reproduce: dict[str, None] = field(default_factory=dict)
+    dispatch: dict[str, None] = field(default_factory=dict)
+    skip: dict[str, None] = field(default_factory=dict)
+    conclude: list[int] = field(default_factory=list)
+
+
+def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, due: _Due) -> bool:
+    """Note what one result needs now, and tell whether it can be concluded."""
+    result, at = plan.results[index], progress[index].branch
+    branch = result.branches[at]
+    shrinking = reproduction_of(result, at, states)
+    beside = () if shrinking is None else (shrinking,)
+    due.reproduce |= dict.fromkeys(key for key in beside if key not in states)
+    failure = branch_failure(plan, progress, index, at, states)
+    stands = standing(plan, progress, index, states)
+    going_on = (*branch.steps, *beside) if failure is None else beside
+    due.dispatch |= dict.fromkeys(key for key in going_on if key not in stands.held and _is_ready(plan, key, states))
+    if failure is not None:
+        due.skip |= dict.fromkeys(key for key in (*branch.steps, *beside) if _is_doomed(plan, key, states))
+        if may_fall_back(failure) and at + 1 < len(result.branches):
+            due.start.append((index, at + 1))
+            return False
+    is_over = _is_over(branch, stands, states) if failure is None else not _is_told_of(result, at, states)
+    reproduced = all(key in states and states[key].phase in ENDED for key in beside)
+    if not (is_over and reproduced and _baseline_concluded(result, progress)):
+        return False
+    if stands.fate is Fate.DROPPED:
+        due.skip |= dict.fromkeys(key for key in stands.held if key in states and _waits(states[key]))
+    return True
+
+
+def _is_over(branch: Branch, stands: Standing, states: States) -> bool:
+    """Tell whether a branch that is not lost needs nothing more: it was given up, or all of it was done."""
+    if stands.fate is Fate.DROPPED:
+        return True
+    return stands.fate is Fate.CHOSEN and _is_done(branch, states)
+
+
+def _is_done(branch: Branch, states: States) -> bool:
+    """Tell whether every step succeeded; of a check it is enough that it ended."""
+    checks = {check.step for check in branch.checks}
+    wanted = ((states[key].phase if key in states else None, key in checks) for key in branch.steps)
+    return all(phase is StepPhase.SUCCEEDED or (is_check and phase in ENDED) for phase, is_check in wanted)
+
+
+def _is_told_of(result: PlannedResult, last: int, states: States) -> bool:
+    """Tell whether a check is under way that may yet say where a lost branch went wrong."""
+    under_way = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
+    checks = (states.get(check.step or "") for branch in result.branches[: last + 1] for check in branch.checks)
+    return any(state is not None and state.phase in under_way for state in checks)
+
+
+def _is_ready(plan: Plan, key: str, states: States) -> bool:
+    if key not in states or not _waits(states[key]):
+        return False
+    return all(need in states and states[need].phase is StepPhase.SUCCEEDED for need in plan.steps[key].needs)
+
+
+def _is_doomed(plan: Plan, key: str, states: States) -> bool:
+    if key not in states or not _waits(states[key]):
+        return False
+    needs = plan.steps[key].needs
+    return any(need in states and (states[need].phase in LOST or _is_doomed(plan, need, states)) for need in needs)
+
+
+def _baseline_concluded(result: PlannedResult, progress: Sequence[Progress]) -> bool:
+    return result.baseline is None or progress[result.baseline].concluded
+
+
+def _waits(state: StepState) -> bool:
+    return state.phase is StepPhase.WAITING

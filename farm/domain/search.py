@@ -1,0 +1,211 @@
+"""The search for an answer: which candidates are worth a measurement, and why the others are given up.
+
+A candidate is a result that the farm tries of its own accord. When it was compared and scored, it is given up where it
+breaks a constraint that no measurement mends. The others get a short measurement; the better half (successive halving)
+is measured in full, the rest only when none of that half satisfies the constraints. float32 is always measured in full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from farm.domain.answer import measured_by
+from farm.domain.constraint import QUANTITIES, burden
+from farm.domain.goal import Goal
+from farm.domain.plan import Branch, Plan, PlannedResult
+from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, may_fall_back
+from farm.domain.recipe import BASELINE
+
+PROBED_FROM = 3
+"""Candidates of one model on one target from which on halving them saves time."""
+NOISE = 0.1
+"""Share by which two short measurements of equal files may differ: so near to the better half is in it."""
+
+
+class Fate(StrEnum):
+    """Where a candidate stands: being tried, worth its measurement, or given up."""
+
+    OPEN = "open"
+    CHOSEN = "chosen"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the search says of a candidate: the steps that must not run now, and the reason where it is given up."""
+
+    fate: Fate
+    held: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+CHOSEN = Standing(Fate.CHOSEN)
+
+
+def standing(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Standing:
+    """Say where a result stands in its search; one that is no candidate is measured as it is."""
+    result = plan.results[index]
+    if not is_candidate(plan, result):
+        return CHOSEN
+    branch = result.branches[progress[index].branch]
+    alone = _alone(plan, result, branch, states)
+    if alone is not None:
+        return alone
+    rivals = _rivals(plan, result)
+    if not all(_is_settled(plan, progress, rival, states) for rival in rivals):
+        return Standing(Fate.OPEN, (branch.measure,))
+    field = [rival for rival in rivals if _is_probed(plan, progress, rival, states)]
+    better = _better_half(plan, progress, field, states)
+    if index in better or index not in field:
+        return CHOSEN
+    if any(_satisfies(plan, progress, rival, states) for rival in better):
+        return Standing(Fate.DROPPED, _measurements(branch), _behind(plan, progress, index, better, states))
+    if all(progress[rival].concluded for rival in better):
+        return CHOSEN
+    return Standing(Fate.OPEN, (branch.measure,))
+
+
+def is_candidate(plan: Plan, result: PlannedResult) -> bool:
+    """Tell whether the search may give a result up: nobody named it, and nothing is held against it."""
+    return result.searched and result.recipe != BASELINE and result.model in plan.goals and bool(result.branches)
+
+
+def without_needless_probes(results: Sequence[PlannedResult], goals: Mapping[str, Goal]) -> tuple[PlannedResult, ...]:
+    """Take short measurements out where so few candidates of a model are on a target that halving saves nothing."""
+    plan = Plan(results=tuple(results), goals=goals)
+    kept = []
+    for result in results:
+        if len(_rivals(plan, result)) < PROBED_FROM:
+            branches = (
+                replace(branch, probe=None, steps=tuple(key for key in branch.steps if key != branch.probe))
+                for branch in result.branches
+            )
+            result = replace(result, branches=tuple(branches))
+        kept.append(result)
+    return tuple(kept)
+
+
+def known_of(result: PlannedResult, branch: Branch, states: States) -> dict[str, Any]:
+    """Tell what is known of a branch's file, in the fields of report.schema.json."""
+    told: dict[str, Any] = {
+        "target_runtime": result.target_runtime,
+        "recipe": result.recipe,
+        **_facts(states, branch.compare, "numerics"),
+        **(_facts(states, branch.evaluate, "accuracy") if branch.evaluate else {}),
+        **_facts(states, branch.measure, "execution_summary", "conditions"),
+    }
+    if branch.artifact.step is None or _has_succeeded(states, branch.artifact.step):
+        told["artifact"] = {"size_bytes": artifact_of(result, branch, states).size_bytes}
+    return told
+
+
+def _alone(plan: Plan, result: PlannedResult, branch: Branch, states: States) -> Standing | None:
+    """Say where a candidate stands whatever its rivals do; None when it was shortly measured."""
+    if not all(
+        _has_succeeded(states, key) for key in (branch.compare, *((branch.evaluate,) if branch.evaluate else ()))
+    ):
+        return Standing(Fate.OPEN, _measurements(branch))
+    broken = plan.goals[result.model].breaks_early(known_of(result, branch, states))
+    if broken is not None:
+        return Standing(Fate.DROPPED, _measurements(branch), broken)
+    if branch.probe is None:
+        return CHOSEN
+    return None if _has_succeeded(states, branch.probe) else Standing(Fate.OPEN, (branch.measure,))
+
+
+def _rivals(plan: Plan, result: PlannedResult) -> list[int]:
+    """List who is halved with a result: the model's candidates on its target, in the plan's order."""
+    return [
+        index
+        for index, other in enumerate(plan.results)
+        if (other.model, other.target) == (result.model, result.target)
+        and is_candidate(plan, other)
+        and other.branches[0].probe is not None
+    ]
+
+
+def _is_probed(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    result, at = plan.results[index], progress[index].branch
+    if branch_failure(plan, progress, index, at, states) is not None:
+        return False
+    return _alone(plan, result, result.branches[at], states) is None
+
+
+def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    """Tell whether nothing more is to be awaited of a rival before the field is halved."""
+    result, at = plan.results[index], progress[index].branch
+    if progress[index].concluded:
+        return True
+    failure = branch_failure(plan, progress, index, at, states)
+    if failure is not None:
+        return not may_fall_back(failure) or at + 1 == len(result.branches)
+    alone = _alone(plan, result, result.branches[at], states)
+    return alone is None or alone.fate is not Fate.OPEN
+
+
+def _better_half(plan: Plan, progress: Sequence[Progress], field: Sequence[int], states: States) -> list[int]:
+    """Keep the better half by the objective, and who is as near as noise; equal figures go by the plan's order."""
+    scores = {index: _score(plan, progress, index, states) for index in field}
+    ranked = sorted(field, key=lambda index: (scores[index], index))
+    half = ranked[: (len(ranked) + 1) // 2]
+    line = scores[half[-1]] if half else 0.0
+    return [index for index in ranked if scores[index] <= line + NOISE * abs(line)]
+
+
+def _score(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> float:
+    """Return what the objective wants small: of the file, else of its short measurement."""
+    body = _probed_of(plan, progress, index, states)
+    value = burden(QUANTITIES[_shown_by(plan, plan.results[index], body)], body)
+    return math.inf if value is None else value
+
+
+def _shown_by(plan: Plan, result: PlannedResult, body: Mapping[str, Any]) -> str:
+    """Name the quantity of the objective; the median of a short measurement stands for its 90th percentile."""
+    name = measured_by(plan.goals[result.model].prefers, body)
+    return "p50" if name == "p90" else name
+
+
+def _probed_of(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> dict[str, Any]:
+    result = plan.results[index]
+    branch = result.branches[progress[index].branch]
+    return known_of(result, branch, states) | _facts(states, branch.probe or "", "execution_summary", "conditions")
+
+
+def _satisfies(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    """Tell whether a finalist was measured and keeps every constraint."""
+    result, at = plan.results[index], progress[index].branch
+    if not progress[index].concluded or branch_failure(plan, progress, index, at, states) is not None:
+        return False
+    body = known_of(result, result.branches[at], states)
+    if (body.get("conditions") or {}).get("valid") is not True:
+        return False
+    baseline = None
+    if result.baseline is not None and (other := plan.results[result.baseline]).branches:
+        baseline = known_of(other, other.branches[progress[result.baseline].branch], states)
+    return all(one.broken_by(body, baseline) is None for one in plan.goals[result.model].parsed)
+
+
+def _behind(plan: Plan, progress: Sequence[Progress], index: int, better: Sequence[int], states: States) -> str:
+    """Say by how much a candidate is behind the best one."""
+    ours, best = (_probed_of(plan, progress, one, states) for one in (index, better[0]))
+    quantity = QUANTITIES[_shown_by(plan, plan.results[index], ours)]
+    shown = [quantity.show(value) if (value := quantity.read(body)) is not None else "unknown" for body in (ours, best)]
+    how = "in a short measurement, " if quantity.needs_measurement else ""
+    rival = f"{best['target_runtime']} {best['recipe']}"
+    return f"not measured in full: {how}{quantity.name} {shown[0]}; {rival} had {shown[1]}"
+
+
+def _measurements(branch: Branch) -> tuple[str, ...]:
+    return (*((branch.probe,) if branch.probe else ()), branch.measure)
+
+
+def _facts(states: States, key: str, *names: str) -> dict[str, Any]:
+    return {name: states[key].facts[name] for name in names} if _has_succeeded(states, key) else {}
+
+
+def _has_succeeded(states: States, key: str) -> bool:
+    return key in states and states[key].phase is StepPhase.SUCCEEDED
