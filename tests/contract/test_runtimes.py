@@ -42,7 +42,9 @@ INPUTS = {
     Format.TFLITE: spec("serving_default_image:0", "float32", *NHWC),
     Format.OPENVINO_IR: spec("image", "float32", *NCHW),
 }
-SOURCES = tuple(s for runtime in load_runtimes().values() if runtime.device is None for s in runtime.accepts)
+SOURCES = tuple(
+    s for runtime in load_runtimes().values() for s in runtime.accepts if s in FILES and runtime_of(s) is runtime
+)
 DEPLOYABLE = tuple(runtime.name for runtime in deployable_runtimes() if runtime.device is None)
 """What needs an accelerator is tested apart: see test_edgetpu_library."""
 

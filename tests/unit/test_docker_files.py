@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,9 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
 def test_there_are_images() -> None:
-    assert {path.stem for path in FILES} >= {"control", "worker-x86"}
+    assert {path.stem for path in FILES} == {
+        *("control", "services", "builder", "worker-x86", "worker-arm64", "worker-armhf", "worker-edgetpu")
+    }
 
 
 @each
@@ -40,6 +43,9 @@ def test_it_is_small_by_its_base_and_runs_as_an_ordinary_user(path: Path) -> Non
 @each
 def test_what_it_installs_is_locked(path: Path) -> None:
     text = path.read_text()
+    if path.stem == "services":
+        assert "pip install --no-cache-dir --no-deps -r services.lock" in text
+        return
     (own,) = re.findall(r"workers\.environments own --lock (\w+)", text)
     wanted = re.findall(r"workers\.environments install ([\w ]+)", text)
 
@@ -49,10 +55,12 @@ def test_what_it_installs_is_locked(path: Path) -> None:
 
 @each
 def test_its_health_check_is_one_of_those_there_are(path: Path) -> None:
-    (asked,) = re.findall(
-        r'^HEALTHCHECK .* CMD \["python", "/opt/farm/docker/health.py", "(\w+)"\]', path.read_text(), re.M
-    )
+    (asked,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", path.read_text(), re.M)
+    python, program, *arguments = json.loads(asked)
 
-    told = subprocess.run([sys.executable, ROOT / "docker" / "health.py", "nothing"], capture_output=True, text=True)
-    assert told.returncode != 0
-    assert asked in told.stdout + told.stderr
+    script = ROOT / "docker" / Path(program).name
+    told = subprocess.run([sys.executable, script, "nothing"], capture_output=True, text=True)
+    assert python == "python"
+    assert program == f"/opt/farm/docker/{script.name}"
+    assert told.returncode == 2
+    assert all(word in told.stdout + told.stderr for word in arguments)

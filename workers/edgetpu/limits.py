@@ -33,9 +33,17 @@ MAX_RESIZE_FACTOR = 8.0
 FIRST_UNKNOWN_BUILTIN = 150
 """Builtin operators from here are out of the range of the compiler's schema. Source: google-coral/edgetpu#862."""
 
-REFUSED_VERSIONS = {"CONV_2D": 6, "TRANSPOSE_CONV": 4, "QUANTIZE": 3, "EXP": 2}
-"""First version of an operator with which the compiler does not read the model at all. Source:
-google-coral/edgetpu#631 #845 #879, libedgetpu#71."""
+_SEEN_REFUSED = {"CONV_2D": 6, "TRANSPOSE_CONV": 4, "QUANTIZE": 3, "EXP": 2}
+_NEWER_THAN_2022 = {
+    **{"FULLY_CONNECTED": 10, "DEPTHWISE_CONV_2D": 7, "ADD": 6, "SUB": 6, "MUL": 7, "BATCH_MATMUL": 4, "MEAN": 4},
+    **{"CONCATENATION": 4, "SOFTMAX": 4, "LOGISTIC": 4, "TANH": 4, "RELU": 4, "RELU6": 4, "PAD": 5, "TRANSPOSE": 6},
+    **{"AVERAGE_POOL_2D": 4, "MAX_POOL_2D": 4, "RESIZE_BILINEAR": 5, "RESIZE_NEAREST_NEIGHBOR": 5, "SPLIT": 5},
+    **{"REDUCE_MAX": 4, "REDUCE_MIN": 4, "ARG_MAX": 3, "DEQUANTIZE": 5, "LEAKY_RELU": 3, "SQUARED_DIFFERENCE": 3},
+}
+REFUSED_VERSIONS = _NEWER_THAN_2022 | _SEEN_REFUSED
+"""First version of an operator with which the compiler does not read the model at all. Sources: google-coral/edgetpu
+#631 #845 #879, libedgetpu#71; for the others TensorFlow Lite of 2022 (kernels/register_ref.cc), which is younger than
+the compiler's own and does not read them either."""
 
 DYNAMIC_RESULTS = frozenset(("UNIQUE", "WHERE"))
 """Operators whose results have no size before they run. Source: TensorFlow Lite, their kernels' Prepare."""

@@ -7,6 +7,7 @@ lock's digest is what a host attests. Both files may open with headers, one a co
     # install: pip --ignore-requires-python  the installer and its flags; uv when omitted (both get --no-deps)
     # disk: 4500 MB                          free space an installation needs
     # compile: --override NAME.overrides     flags for making the lock anew
+    # system: numpy                          without a wheel for 32-bit ARM: there Debian's has to be of its version
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 MAIN = ("main", "dev", "worker")
 """Locks of the farm's own process: not environments of stages."""
+BENCHES = ("olive",)
+"""Locks of what `make bench-quality` is held against: installed by name only."""
 MARKER = "farm-lock.sha256"
 MB = 1_000_000
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)")
 _WANTED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)")
-_HEADER = re.compile(r"^# (?P<key>python|install|disk|compile): (?P<value>.+)$")
+_HEADER = re.compile(r"^# (?P<key>python|install|disk|compile|system): (?P<value>.+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,12 @@ class Wanted:
     flags: tuple[str, ...] = ()
     disk_bytes: int = 500 * MB
     compile_flags: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
     """List the environments that stages run in."""
-    return sorted(path.stem for path in FOLDER.glob("*.lock") if path.stem not in MAIN)
+    return sorted(path.stem for path in FOLDER.glob("*.lock") if path.stem not in (*MAIN, *BENCHES))
 
 
 def lock_path(name: str) -> Path:
@@ -79,6 +83,7 @@ def wanted(name: str) -> Wanted:
         flags=tuple(flag for flag in flags if flag != "--no-deps"),
         disk_bytes=int(headers.get("disk", "500 MB").removesuffix("MB")) * MB,
         compile_flags=tuple(shlex.split(headers.get("compile", ""))),
+        system=tuple(headers.get("system", "").split()),
     )
 
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import sys
 import time
@@ -21,6 +22,8 @@ from workers.environments import MARKER, MB, Wanted, installed_digest, lock_dige
 
 PROJECT = environments.FOLDER.parents[1]
 OWN_DISK_BYTES = 900 * MB
+WITHOUT_WHEELS = ("armv7l", "armv8l")
+"""Machines for which packages of the header `system` have no wheel."""
 AT_ONCE = 2
 
 
@@ -49,8 +52,10 @@ def install(into: Path, name: str) -> Installed:
         need_disk(into, wanted.disk_bytes, what=f"environment {name}")
         python = interpreter(wanted.python, name)
         (folder / MARKER).unlink(missing_ok=True)
-        tools.call([python, "-m", "venv", "--without-pip", "--clear", str(folder)], purpose=f"create {folder}")
+        flags = ["--system-site-packages"] if _system(wanted) else []
+        tools.call([python, "-m", "venv", "--without-pip", "--clear", *flags, str(folder)], purpose=f"create {folder}")
         tools.call(command(folder, name, wanted), purpose=f"install {name}", env=tools.surroundings())
+        _check_system(folder, name, wanted)
         mark(folder / MARKER, lock_digest(name))
     return Installed(name, str(folder), len(environments.pins(name)), time.monotonic() - started)
 
@@ -100,6 +105,8 @@ def command(folder: Path, name: str, wanted: Wanted) -> list[str]:
         ConfigurationError: the lock asks for an installer that is not known here.
     """
     python, lock = folder / "bin" / "python", ["-r", str(lock_path(name))]
+    if left_out := _system(wanted):
+        lock = [f"{pin}=={version}" for pin, version in environments.pins(name).items() if pin not in left_out]
     if wanted.tool == "uv":
         return [*_uv_install(python), *wanted.flags, *lock]
     if wanted.tool == "pip":
@@ -108,6 +115,27 @@ def command(folder: Path, name: str, wanted: Wanted) -> list[str]:
         f"{lock_path(name).name} asks for installer {wanted.tool!r}; known are uv and pip.",
         remedy="Write `# install: pip FLAGS…` or `# install: uv FLAGS…` into it.",
     )
+
+
+def _system(wanted: Wanted) -> tuple[str, ...]:
+    """Name the packages that are the system's on this machine."""
+    return wanted.system if platform.machine() in WITHOUT_WHEELS else ()
+
+
+def _check_system(folder: Path, name: str, wanted: Wanted) -> None:
+    """See that the system's packages are of the lock's versions.
+
+    Raises:
+        EnvironmentMissing: one is not installed, or of another version.
+    """
+    for package in _system(wanted):
+        code = f"from importlib.metadata import version; print(version({package!r}))"
+        found = tools.call([str(folder / "bin" / "python"), "-c", code], purpose=f"find the system's {package}").strip()
+        if found != environments.pins(name)[package]:
+            raise EnvironmentMissing(
+                f"Environment {name} needs {package} {environments.pins(name)[package]}; this system's is {found}.",
+                remedy=f"Install that version (Debian 12: apt install python3-{package}), or make the lock anew.",
+            )
 
 
 def interpreter(version: str | None, name: str) -> str:

@@ -18,7 +18,7 @@ from farm.domain.errors import BadRequest, RequestError
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.inputs import LABELS, VOCABULARY
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
-from workers.runtimes import Runtime, Session, load_runtimes
+from workers.runtimes import Runtime, Session, load_runtimes, runtime_of
 from workers.stages.npz import NpzReader, NpzWriter
 from workers.stages.reference.data import check_data, chosen_rows, generated_samples, user_samples
 from workers.stages.samples import split_rows
@@ -179,4 +179,5 @@ def _register(source: Format, runtime: Runtime) -> None:
 
 for _runtime in load_runtimes().values():
     for _source in () if _runtime.device else _runtime.accepts:
-        _register(_source, _runtime)
+        if runtime_of(_source) is _runtime:
+            _register(_source, _runtime)
