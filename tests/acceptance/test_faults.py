@@ -22,21 +22,21 @@ from farm.client import Job
 from tests.acceptance.conftest import Farm
 from workers.sandbox.processes import descendants
 
-SEED = 20261124
 STATES = ("waiting", "ready", "published", "running", "succeeded")
 PARTS = ("worker", "api", "control", "redis", "s3", "zygote", "flush")
+FAULTS_A_JOB = 3
 RESUME_WITHIN_S = 30.0
 ENDED = ("succeeded", "partial", "failed", "refused", "cancelled")
 
 
-def faults() -> list[tuple[int, str, str]]:
-    """Draw 21 faults: every part three times, each step state at least four times, in a random order."""
-    chance = random.Random(SEED)
-    parts = [part for part in PARTS for _ in range(3)]
-    states = [STATES[number % len(STATES)] for number in range(len(parts))]
+def faults(seed: int, jobs: int) -> list[list[tuple[str, str]]]:
+    """Draw three faults a job, each a part and the state a step is in then; no part and no state is left out."""
+    chance = random.Random(seed)
+    parts = [PARTS[number % len(PARTS)] for number in range(jobs * FAULTS_A_JOB)]
     chance.shuffle(parts)
-    chance.shuffle(states)
-    return [(number, part, state) for number, (part, state) in enumerate(zip(parts, states, strict=True))]
+    drawn = [sorted(chance.sample(STATES, FAULTS_A_JOB), key=STATES.index) for _ in range(jobs)]
+    assert {state for states in drawn for state in states} == set(STATES)
+    return [[(parts.pop(), state) for state in states] for states in drawn]
 
 
 def strike(farm: Farm, part: str) -> Callable[[], None]:
@@ -134,21 +134,21 @@ def left_over(farm: Farm) -> list[str]:
     return [path.name for path in work.glob("attempt-*")] + orphans
 
 
-@pytest.mark.timeout(600)
-def test_no_job_is_lost(farm: Farm) -> None:
-    jobs: list[str] = []
-    for number, part, state in faults():
-        model = farm.models / f"tiny-{10 + number}.onnx"
+def endure(farm: Farm, struck: list[list[tuple[str, str]]], first_model: int) -> None:
+    """Submit the jobs and strike; then all of them must have ended well, once, with files of their digests."""
+    jobs = []
+    for number, its_faults in enumerate(struck):
+        model = farm.models / f"tiny-{first_model + number}.onnx"
         job = farm.client.submit(model, targets=["auto"], runtimes=["onnxruntime"])
         jobs.append(job.id)
-        wait_for_state(farm, job, state)
-        struck = time.monotonic()
-        strike(farm, part)()
-        back_s = time.monotonic() - struck
-        moved = progress(farm, job.id)
-        resumed_s = until_moved(farm, job.id, moved)
-        print(f"{number:2} {part:8} at {state:10} back after {back_s:4.1f} s, moved after {resumed_s:4.1f} s more")
-        assert resumed_s <= RESUME_WITHIN_S
+        for part, state in its_faults:
+            wait_for_state(farm, job, state)
+            began = time.monotonic()
+            strike(farm, part)()
+            back_s = time.monotonic() - began
+            resumed_s = until_moved(farm, job.id, progress(farm, job.id))
+            print(f"{number:2} {part:8} at {state:10} back after {back_s:4.1f} s, moved after {resumed_s:4.1f} s more")
+            assert resumed_s <= RESUME_WITHIN_S
 
     for job_id in jobs:
         farm.client.job(job_id).wait(timeout=120)
@@ -159,6 +159,17 @@ def test_no_job_is_lost(farm: Farm) -> None:
     while left_over(farm) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert left_over(farm) == []
+
+
+@pytest.mark.timeout(600)
+def test_no_job_is_lost(farm: Farm) -> None:
+    endure(farm, faults(20261124, jobs=7), first_model=10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_job_is_lost_in_many_faults(farm: Farm) -> None:
+    endure(farm, faults(20261125, jobs=20), first_model=17)
 
 
 def progress(farm: Farm, job: str) -> tuple[str, int]:
