@@ -16,6 +16,20 @@ from tests.domain_world import file
 Ends = StepState | Failure
 
 
+def layer(tensor: str, sqnr_db: float) -> dict[str, Any]:
+    return {
+        "tensor": tensor,
+        "operator": "Conv",
+        "sqnr_db": sqnr_db,
+        "cosine": 0.99,
+        "max_abs_error": 0.1,
+        "max_abs_value": 2.0,
+    }
+
+
+LAYERS = [layer("conv1", 40.0), layer("conv2", 12.5), layer("scores", 14.0)]
+
+
 def numerics(sqnr_db: float | None = 120.0) -> dict[str, Any]:
     return {"sqnr_db": sqnr_db, "cosine": 1.0, "max_abs_error": 1e-6, "samples": 8}
 
@@ -50,6 +64,8 @@ def facts_of(step: PlannedStep, *, sqnr_db: float | None = 120.0, **measurement:
         return {"accuracy": {"metric": "top1", "value": 0.97, "float_value": 0.97, "samples": 32}}
     if step.kind == "minimize":
         return {"nodes": 2, "original_nodes": 100, "signature": "conversion-failed: Loop", "attempts": 14}
+    if step.kind == "trace":
+        return {"layers": LAYERS, "note": None}
     return measured(**measurement) if step.kind == "measure" else {}
 
 

@@ -81,6 +81,7 @@ SPECS = {
             recipe="int8-static",
             inputs=("calibration",),
         ),
+        stage_of("trace-onnx", Kind.TRACE, source=Format.ONNX, inputs=("float", "samples")),
         stage_of("reference-onnx", Kind.REFERENCE, source=Format.ONNX),
         stage_of("reference-torch", Kind.REFERENCE, source=Format.TORCH_EXPORTED_PROGRAM),
         *(

@@ -161,6 +161,25 @@ def disagreeing_result() -> dict[str, Any]:
     )
 
 
+def poor_layers_result(tensor: str = "/act2/Relu_output_0", **numerics: Any) -> dict[str, Any]:
+    """Return a degraded int8 result whose layers get worse one by one."""
+    figures = {"cosine": 0.9, "max_abs_error": 0.25, "max_abs_value": 3.0}
+    layers = [{"tensor": "conv1", "operator": "Conv", "sqnr_db": 40.0, **figures}]
+    layers += [{"tensor": "/act2/Relu_output_0", "operator": "Relu", "sqnr_db": 12.0, **figures}]
+    layers += [{"tensor": f"conv{n}", "operator": "Conv", "sqnr_db": 13.0 - n, **figures} for n in range(3, 7)]
+    told = {
+        "sqnr_db": 9.0,
+        "cosine": 0.9,
+        "max_abs_error": 1.0,
+        "by_stage": [stage_numerics("quantize-onnx-int8-static", 9.0)],
+        "first_bad_stage": "quantize-onnx-int8-static",
+        "first_bad_tensor": tensor,
+        "per_layer": layers,
+        "per_layer_note": "7 of 9 tensors are compared: the others have no counterpart.",
+    }
+    return result("int8-static", "degraded", numerics=told | numerics)
+
+
 def slow_result() -> dict[str, Any]:
     return result(
         "int8-static",

@@ -12,6 +12,7 @@ from farm.domain.stage import TRANSFORMS, Kind
 
 _DEEPEST = 64
 _NUMERICS = ("sqnr_db", "cosine", "max_abs_error")
+_LAYER_NUMBERS = ("sqnr_db", "cosine", "max_abs_error", "max_abs_value")
 _ARTIFACT_LISTS = ("inputs", "outputs", "contract_changes")
 
 
@@ -66,6 +67,7 @@ def check_facts(kind: Kind, facts: Mapping[str, Any], stage: str) -> None:
     """
     wrong = _wrong_comparison(facts) if kind is Kind.COMPARE else None
     wrong = _wrong_accuracy(facts.get("accuracy")) if kind is Kind.EVALUATE else wrong
+    wrong = _wrong_layers(facts) if kind is Kind.TRACE else wrong
     if wrong:
         raise ArtifactBroken(f"Stage {stage} gave no usable {wrong}.")
 
@@ -101,6 +103,24 @@ def _wrong_accuracy(accuracy: object) -> str | None:
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 0:
         return "accuracy.samples"
     return next((f"accuracy.{name}" for name in ("value", "float_value") if not _is_number(accuracy.get(name))), None)
+
+
+def _wrong_layers(facts: Mapping[str, Any]) -> str | None:
+    layers, note = facts.get("layers"), facts.get("note")
+    if note is not None and not isinstance(note, str):
+        return "note"
+    if layers is None and note is not None:
+        return None
+    if not isinstance(layers, list):
+        return "layers"
+    return next((f"layers[{at}]" for at, layer in enumerate(layers) if not _is_layer(layer)), None)
+
+
+def _is_layer(layer: object) -> bool:
+    if not isinstance(layer, dict):
+        return False
+    named = all(isinstance(layer.get(name), str) for name in ("tensor", "operator"))
+    return named and all(_is_number(layer.get(name)) for name in _LAYER_NUMBERS)
 
 
 def _is_number(value: object) -> bool:

@@ -63,12 +63,33 @@ class Figure:
         return entry if self.not_checked is None else {**entry, "not_checked": self.not_checked}
 
 
-def bisect(figures: Sequence[Figure], target: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LayerFigures:
+    """What a quantized model's inner tensors reach against the float one's, in the order of execution.
+
+    `stage` is the one that quantized. Each of `rows` holds tensor, operator, sqnr_db, cosine, max_abs_error and
+    max_abs_value; they are None where nothing was compared, and `note` then says why.
+    """
+
+    stage: str
+    rows: Sequence[Mapping[str, Any]] | None = None
+    note: str | None = None
+
+    def first_below(self, limit_db: float) -> str | None:
+        """Name the first tensor under a line."""
+        return next((row["tensor"] for row in self.rows or () if row["sqnr_db"] < limit_db), None)
+
+
+def bisect(figures: Sequence[Figure], target: str, layers: LayerFigures | None = None) -> dict[str, Any]:
     """Tell where the numerics first fall below their line, in the report's fields.
+
+    The tensor is the first layer below the line where the stage at fault is the one whose layers were compared, else
+    the worst output.
 
     Args:
         figures: in the order of the route; the last may be the target's.
         target: the target's name.
+        layers: those of the stage that quantized, where one did.
     """
     pair = _of_one_file(figures)
     sentence = disagreement(*pair) if pair else None
@@ -76,11 +97,16 @@ def bisect(figures: Sequence[Figure], target: str) -> dict[str, Any]:
     stage = bad.stage if bad else None
     if bad is not None and bad.where == "target" and (sentence or bad.stage == SOURCE):
         stage = f"compare on {target}"
+    tensor = bad.numerics.get("worst_output") if bad else None
+    if bad is not None and layers is not None and stage == layers.stage:
+        tensor = layers.first_below(bad.limit_db) or tensor
+    told_of_layers = {"per_layer": layers.rows, "per_layer_note": layers.note} if layers else {}
     return {
         "by_stage": [figure.told for figure in figures],
         "first_bad_stage": stage,
-        "first_bad_tensor": bad.numerics.get("worst_output") if bad else None,
+        "first_bad_tensor": tensor,
         "disagreement": sentence,
+        **told_of_layers,
     }
 
 

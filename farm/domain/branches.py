@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from farm.domain.artifact import Artifact
@@ -11,9 +11,9 @@ from farm.domain.binding import bind, reproduction_step
 from farm.domain.catalogue import Target
 from farm.domain.data import Part, reports
 from farm.domain.errors import EnvironmentMissing
-from farm.domain.facts import Format, TensorSpec
+from farm.domain.facts import ModelFacts, TensorSpec
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS
-from farm.domain.plan import SOURCE, Branch, Check, Input, PlannedStep
+from farm.domain.plan import SOURCE, Branch, Check, Input, Layers, PlannedStep
 from farm.domain.recipe import BASELINE
 from farm.domain.routes import Route, choose
 from farm.domain.stage import Kind, StageSpec
@@ -61,6 +61,7 @@ class Row:
 
     steps: Steps
     model: Submitted
+    facts: ModelFacts
     fixed: tuple[TensorSpec, ...]
     target: Target
     runtime: str
@@ -93,19 +94,19 @@ class Row:
         return able, refused
 
     @property
-    def _source_format(self) -> Format | None:
-        return self.model.facts.format if self.model.facts else None
-
-    @property
     def _specs(self) -> dict[str, Any]:
-        facts = self.model.facts
-        return {"input_specs": self.fixed, "output_specs": facts.outputs if facts else ()}
+        return {"input_specs": self.fixed, "output_specs": self.facts.outputs}
+
+    def _options(self, spec: StageSpec, **told: Any) -> Any:
+        """Fill in a stage's options: the tensors, the recipe where the stage asks for it, and what is told."""
+        recipe = {"recipe": self.recipe} if spec.asks("recipe") else {}
+        return spec.options(**self._specs, **recipe, **told)
 
     def _refusal(self, route: Route) -> str | None:
         """Ask every stage of a route whether it can."""
         for spec in route.stages:
             profile = {name: self.target.read(name) for name in spec.reads}
-            verdict = spec.check(self.model.facts, profile, spec.options(**self._specs))  # type: ignore[arg-type]
+            verdict = spec.check(self.facts, profile, self._options(spec))
             if not verdict.can:
                 return verdict.reason or f"{spec.name} can't."
         return None
@@ -115,7 +116,7 @@ class Row:
         at = made[-1]
         samples = self._reference(self.model.evaluation or self.model.calibration, 8, **self._part(route))
         reference = Input("samples", step=samples, output="samples")
-        checks = self._checks(route, made, reference)
+        checks, layers = self._checks(route, made, reference), self._layers(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
         measure = self._on_target(Kind.MEASURE, (at,), **self.steps.wanted.measuring.options(self.target.threads))
         probe = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads, **PROBE) if self._is_tried else None
@@ -130,7 +131,7 @@ class Row:
         for key in filter(None, (measure, evaluate, probe)):
             self.steps.run_after(key, compare)
         transforms = [given.step for given in made if given.step]
-        checked = [check.step for check in checks if check.step]
+        checked = [look.step for look in (*checks, *((layers,) if layers else ())) if look.step]
         ordered = (*transforms, samples, *checked, compare, *evaluation, *((probe,) if probe else ()), measure)
         return Branch(
             route.names,
@@ -140,11 +141,12 @@ class Row:
             compare,
             measure,
             evaluate,
-            format=route.stages[-1].target if route.stages else self._source_format,
+            format=route.stages[-1].target if route.stages else self.facts.format,
             compared_on=self._compared_on(route),
             checks=checks,
             reproductions=self._reproductions(route, transforms),
             probe=probe,
+            layers=layers,
         )
 
     @property
@@ -166,7 +168,7 @@ class Row:
 
     def _part(self, route: Route) -> dict[str, str]:
         """Choose the calibration samples that are compared: those of the report, where all stages leave them out."""
-        leave = all(_leaves_report(spec) for spec in route.stages if "calibration" in spec.inputs)
+        leave = all(spec.asks("reports") for spec in route.stages if "calibration" in spec.inputs)
         return {"part": Part.REPORT.value} if self._reports and leave else {}
 
     @property
@@ -181,14 +183,14 @@ class Row:
         made = [Input("model", artifact=self.model.artifact)]
         for spec in route.stages:
             data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
-            told = {"reports": self._reports} if data and _leaves_report(spec) else {}
+            told = {"reports": self._reports} if data and spec.asks("reports") else {}
             made.append(Input("model", step=self._step(spec, (made[-1], *data), **told)))
         return made
 
     def _checks(self, route: Route, made: Sequence[Input], reference: Input) -> tuple[Check, ...]:
         """Compare what every stage makes with the source on a build host."""
         if not route.stages:
-            return (self._check(Check(SOURCE, self._source_format, self.recipe), made[0], reference),)
+            return (self._check(Check(SOURCE, self.facts.format, self.recipe), made[0], reference),)
         checks, recipe = [], BASELINE
         for spec, artifact in zip(route.stages, made[1:], strict=True):
             recipe = spec.recipe or recipe
@@ -223,13 +225,35 @@ class Row:
         why = " ".join(reasons) or f"no deployable runtime here opens {check.format}."
         return replace(check, not_checked=f"not checked: {why}")
 
+    def _layers(self, route: Route, made: Sequence[Input], reference: Input) -> Layers | None:
+        """Plan the comparison of what quantizes with its own input, layer by layer; None where nothing quantizes."""
+        for spec, before, after in zip(route.stages, made, made[1:], strict=False):
+            if spec.kind is Kind.QUANTIZE:
+                return self._traced(spec, (after, before.as_("float"), reference))
+        return None
+
+    def _traced(self, quantizer: StageSpec, given: tuple[Input, ...]) -> Layers:
+        layers, fmt = Layers(quantizer.name), quantizer.target
+        if fmt != quantizer.source:
+            why = f"{quantizer.name} quantizes while it converts, so no float {fmt} file stands beside its own."
+            return replace(layers, not_compared=why)
+        spec = self.steps.world.catalogue.of_kind(Kind.TRACE, source=fmt)
+        if spec is None:
+            return replace(layers, not_compared=f"no stage reads the inner tensors of {fmt}.")
+        title = f"{spec.name} · {self.model.name} after {quantizer.name}"
+        try:
+            step = self.steps.add(spec, given, spec.options(**self._specs), target=None, title=title)
+        except EnvironmentMissing as error:
+            return replace(layers, not_compared=error.message)
+        return replace(layers, step=step)
+
     def _reference(self, data: Artifact | None, count: int, **part: str) -> str:
-        source = self._source_format
+        source = self.facts.format
         spec = self.steps.world.catalogue.of_kind(Kind.REFERENCE, source=source)
         if spec is None:
-            raise EnvironmentMissing(f"No stage runs a source of format {source or '?'}.")
+            raise EnvironmentMissing(f"No stage runs a source of format {source}.")
         given = (Input("samples", artifact=data),) if data else ()
-        ranges = self.model.facts.extra.get("ranges") if self.model.facts and not data else None
+        ranges = None if data else self.facts.extra.get("ranges")
         told = {"ranges": ranges} if ranges else {}
         return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **told, **part)
 
@@ -241,9 +265,4 @@ class Row:
 
     def _step(self, spec: StageSpec, inputs: tuple[Input, ...], **options: Any) -> str:
         title = f"{spec.name} · {self.model.name} → {self.target.name} · {self.recipe}"
-        return self.steps.add(spec, inputs, spec.options(**self._specs, **options), target=self.target, title=title)
-
-
-def _leaves_report(spec: StageSpec) -> bool:
-    """Tell whether a stage that calibrates can be told to leave out the samples of the report."""
-    return any(option.name == "reports" for option in fields(spec.options))
+        return self.steps.add(spec, inputs, self._options(spec, **options), target=self.target, title=title)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from farm.domain.bisection import Figure, bisect
+from farm.domain.bisection import Figure, LayerFigures, bisect
 from farm.domain.errors import Failure
 from farm.domain.measurement import versus_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
@@ -149,7 +149,19 @@ def _numerics(result: PlannedResult, branch: Branch, states: States) -> dict[str
         figures.append(_on_target(result, branch, compared))
     if not any(figure.numerics for figure in figures):
         return None
-    return told | bisect(figures, result.target) | {"compared_on": branch.compared_on}
+    return told | bisect(figures, result.target, _layers(branch, states)) | {"compared_on": branch.compared_on}
+
+
+def _layers(branch: Branch, states: States) -> LayerFigures | None:
+    """Tell what the layers of a quantized model reach; None where nothing was quantized."""
+    layers = branch.layers
+    if layers is None:
+        return None
+    state = states.get(layers.step or "")
+    if state is not None and state.phase is StepPhase.SUCCEEDED:
+        return LayerFigures(layers.stage, state.facts["layers"], state.facts["note"])
+    failed = state.failure.message if state is not None and state.failure is not None else "its step did not run."
+    return LayerFigures(layers.stage, note=layers.not_compared or failed)
 
 
 def _checked(check: Check, states: States) -> Figure:

@@ -95,17 +95,16 @@ def _is_over(branch: Branch, stands: Standing, states: States) -> bool:
 
 
 def _is_done(branch: Branch, states: States) -> bool:
-    """Tell whether every step succeeded; of a check it is enough that it ended."""
-    checks = {check.step for check in branch.checks}
-    wanted = ((states[key].phase if key in states else None, key in checks) for key in branch.steps)
-    return all(phase is StepPhase.SUCCEEDED or (is_check and phase in ENDED) for phase, is_check in wanted)
+    """Tell whether every step succeeded; of one that only looks it is enough that it ended."""
+    wanted = ((states[key].phase if key in states else None, key in branch.looks) for key in branch.steps)
+    return all(phase is StepPhase.SUCCEEDED or (only_looks and phase in ENDED) for phase, only_looks in wanted)
 
 
 def _is_told_of(result: PlannedResult, last: int, states: States) -> bool:
     """Tell whether a check is under way that may yet say where a lost branch went wrong."""
     under_way = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
-    checks = (states.get(check.step or "") for branch in result.branches[: last + 1] for check in branch.checks)
-    return any(state is not None and state.phase in under_way for state in checks)
+    looks = (states.get(key) for branch in result.branches[: last + 1] for key in branch.looks)
+    return any(state is not None and state.phase in under_way for state in looks)
 
 
 def _is_ready(plan: Plan, key: str, states: States) -> bool:

@@ -91,6 +91,18 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Layers:
+    """The comparison of a quantized model with its float one, layer by layer, on a build host.
+
+    `stage` is the one that quantized. `not_compared` says why no step was planned.
+    """
+
+    stage: str
+    step: str | None = None
+    not_compared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """One route of a result: its steps in order, and which of them say what.
 
@@ -99,6 +111,7 @@ class Branch:
     "calibration" (which flatters what was calibrated on them) or "seeded".
     `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
     should it fail; those steps are none of the branch's own. `probe` is a short measurement that a search ranks by.
+    `layers` is there where the route quantizes.
     """
 
     route: tuple[str, ...]
@@ -113,6 +126,13 @@ class Branch:
     checks: tuple[Check, ...] = ()
     reproductions: Mapping[str, str] = field(default_factory=dict)
     probe: str | None = None
+    layers: Layers | None = None
+
+    @property
+    def looks(self) -> frozenset[str]:
+        """Name the steps that only look at what others made: the branch can do without them."""
+        found = (*(check.step for check in self.checks), self.layers.step if self.layers else None)
+        return frozenset(step for step in found if step is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,7 +287,7 @@ class _Context:
         world = self.builder.world
         accepted = _accepted(self.builder.wanted, runtime, world)
         routes = find_routes(facts.format, accepted, recipe, world.catalogue.specs.values())
-        row = Row(self.builder.steps, self.model, self.fixed, target, runtime, recipe)
+        row = Row(self.builder.steps, self.model, facts, self.fixed, target, runtime, recipe)
         branches, refused = row.branches(routes)
         if not branches:
             error = Incompatible(

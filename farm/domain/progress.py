@@ -88,8 +88,7 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     chosen = result.branches[branch]
     if (failure := _check_failure(result, chosen, states)) is not None:
         return failure
-    checks = {check.step for check in chosen.checks}
-    wanted = [states[key] for key in chosen.steps if key not in checks and key in states]
+    wanted = [states[key] for key in chosen.steps if key not in chosen.looks and key in states]
     lost = [state for state in wanted if state.phase in LOST and not _is_let_go(chosen, state)]
     if lost:
         told = (state.failure for state in lost if state.failure is not None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 class Kind(StrEnum):
     """What a stage does; also the folder of workers/stages it lives in.
 
-    A `minimize` stage makes a small reproduction of another stage's failure.
+    A `trace` stage compares a quantized model layer by layer with its float one; a `minimize` stage makes a small
+    reproduction of another stage's failure.
     """
 
     INSPECT = "inspect"
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     COMPILE = "compile"
     REFERENCE = "reference"
     COMPARE = "compare"
+    TRACE = "trace"
     EVALUATE = "evaluate"
     MEASURE = "measure"
     MINIMIZE = "minimize"
@@ -149,6 +151,10 @@ class StageSpec:
     cost: int = 10
     fresh: bool = False
     spawns: bool = False
+
+    def asks(self, option: str) -> bool:
+        """Tell whether its options have a field of that name."""
+        return any(one.name == option for one in fields(self.options))
 
 
 REGISTRY: dict[str, StageSpec] = {}

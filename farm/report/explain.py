@@ -11,7 +11,7 @@ from farm import knowledge
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.knowledge import Diagnosis, telling_lines
 from farm.report import text
-from farm.report.model import Report, Result, StageNumerics, StepReport
+from farm.report.model import Numerics, Report, Result, StepReport
 from farm.report.row import WHY_INVALID, order
 
 POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
@@ -209,7 +209,8 @@ def _degraded(report: Report, result: Result) -> Iterator[str]:
     elif numerics is not None and limit_db is not None and (numerics.sqnr_db or 0.0) < limit_db:
         yield f"Its outputs reach {text.decibels(numerics.sqnr_db)} against the source; {limit_db:.0f} dB are needed."
     if numerics is not None and numerics.first_bad_stage:
-        yield _first_bad(numerics.first_bad_stage, numerics.first_bad_tensor, numerics.by_stage)
+        yield _first_bad(numerics.first_bad_stage, numerics)
+        yield from _layers(numerics)
     if numerics is not None and numerics.disagreement:
         yield numerics.disagreement
     if accuracy is not None and accuracy.value != accuracy.float_value:
@@ -217,12 +218,24 @@ def _degraded(report: Report, result: Result) -> Iterator[str]:
         yield f"Its {accuracy.metric} is {now} where the float source has {was}, over {accuracy.samples} samples."
 
 
-def _first_bad(stage: str, tensor: str | None, by_stage: list[StageNumerics]) -> str:
+def _first_bad(stage: str, numerics: Numerics) -> str:
+    by_stage = numerics.by_stage
     bad = next((one for one in by_stage if one.is_bad), None)
     before = [one for one in by_stage[: by_stage.index(bad)] if one.sqnr_db is not None] if bad else []
     was = f", after {text.decibels(before[-1].sqnr_db)} at {before[-1].stage}" if before else ""
-    named = f" in output {tensor}" if tensor else ""
+    named = ""
+    if numerics.first_bad_tensor:
+        named = f" {'in layer' if numerics.names_a_layer else 'in output'} {numerics.first_bad_tensor}"
     return f"The first stage that falls is {stage}{named}{f': {text.decibels(bad.sqnr_db)}' if bad else ''}{was}."
+
+
+def _layers(numerics: Numerics) -> Iterator[str]:
+    """Name the layers that lose the most, or say why none is named."""
+    worst = [f"{one.tensor} ({one.operator}) {text.decibels(one.sqnr_db)}" for one in numerics.worst_layers]
+    if worst:
+        yield f"The layers furthest from the float model's, on one sample: {', '.join(worst)}."
+    if numerics.per_layer_note:
+        yield f"{'Of its layers' if worst else 'Its layers are not compared'}: {numerics.per_layer_note}"
 
 
 def _slower(report: Report, result: Result) -> Iterator[str]:

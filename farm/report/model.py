@@ -124,10 +124,22 @@ class StageNumerics(Part):
         return self.limit_db is not None and self.sqnr_db is not None and self.sqnr_db < self.limit_db
 
 
+class Layer(Part):
+    """One inner tensor of a quantized model against the float model's, on one sample on a build host."""
+
+    tensor: str
+    operator: str
+    sqnr_db: float
+    cosine: float
+    max_abs_error: float
+    max_abs_value: float
+
+
 class Numerics(Part):
     """How close the outputs are to the source's: `sqnr_db` of the worst output in dB, at most 200.
 
     `disagreement` says in a sentence that the target's host computes a file otherwise than the build host does.
+    `per_layer` is in the order of execution, None where no layers were compared; `per_layer_note` says what is missing.
     """
 
     sqnr_db: float | None
@@ -140,6 +152,18 @@ class Numerics(Part):
     first_bad_stage: str | None = None
     first_bad_tensor: str | None = None
     disagreement: str | None = None
+    per_layer: list[Layer] | None = _unknown()
+    per_layer_note: str | None = _unknown()
+
+    @property
+    def worst_layers(self) -> list[Layer]:
+        """List the five layers that are furthest from the float model's, the worst first."""
+        return sorted(self.per_layer or [], key=lambda layer: layer.sqnr_db)[:5]
+
+    @property
+    def names_a_layer(self) -> bool:
+        """Tell whether `first_bad_tensor` is one of the layers, other than an output."""
+        return any(layer.tensor == self.first_bad_tensor for layer in self.per_layer or [])
 
 
 class Accuracy(Part):

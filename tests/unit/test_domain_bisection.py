@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.domain.bisection import DISAGREEMENT_DB, Figure, bisect, disagreement
+from farm.domain.bisection import DISAGREEMENT_DB, Figure, LayerFigures, bisect, disagreement
 from farm.domain.errors import ArtifactBroken, FarmError, HostLost, ToolCrashed, ToolTimedOut
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
-from tests.domain_run import Run
-from tests.domain_world import CATALOGUE, HOSTS, LOCKS, WORLD, model, planned
+from tests.domain_run import LAYERS, Run
+from tests.domain_world import CATALOGUE, HOSTS, LOCKS, WORLD, model, planned, with_specs
 
 TORCH = Format.TORCH_EXPORTED_PROGRAM
 
@@ -214,3 +214,75 @@ def test_a_lost_result_waits_for_the_check_that_says_where() -> None:
     body = run.body("ort", "float32")
     assert body["numerics"]["first_bad_stage"] == "compare on plain-box"
     assert "disagree" in body["numerics"]["disagreement"]
+
+
+def test_the_first_layer_under_the_line_is_named_where_its_stage_is_the_first_bad_one() -> None:
+    figures, layers = [figure(90.0), figure(9.0, "quantize", 20.0)], LayerFigures("quantize", LAYERS)
+
+    assert bisect(figures, "box", layers)["first_bad_tensor"] == "conv2"
+    assert bisect(figures, "box", replace(layers, stage="another"))["first_bad_tensor"] == "out of quantize"
+    assert bisect(figures, "box", LayerFigures("quantize", note="none."))["first_bad_tensor"] == "out of quantize"
+
+
+def test_layers_say_nothing_of_hosts_that_disagree() -> None:
+    figures = [figure(31.0, "quantize", 20.0), replace(on_target(7.5, 20.0), stage="quantize")]
+
+    told = bisect(figures, "box", LayerFigures("quantize", LAYERS))
+
+    assert (told["first_bad_stage"], told["first_bad_tensor"]) == ("compare on box", "out of b-to-c")
+    assert told["per_layer"] == LAYERS
+
+
+def ort_run(end: Callable[[Run, PlannedStep], None]) -> Run:
+    return Run(planned(model(), runtimes=("ort",))).finish(end)
+
+
+def test_a_quantized_models_layers_are_compared_with_those_of_the_float_one_it_was_made_of() -> None:
+    plan = planned(model("net", TORCH), runtimes=("ort",))
+    (float_row, quantized) = (result.branches[0] for result in plan.results)
+
+    assert float_row.layers is None
+    assert quantized.layers is not None
+    assert quantized.layers.step in quantized.steps
+    step = plan.steps[quantized.layers.step or ""]
+    roles = {given.role: plan.steps[given.step or ""].stage for given in step.inputs}
+    assert roles == {"model": "quantize-onnx", "float": "export-onnx", "samples": "reference-torch"}
+    assert (step.queue, step.target, step.profile) == ("build.x86_64", None, {})
+
+
+def test_a_degraded_result_names_its_first_bad_layer() -> None:
+    def poor(run: Run, step: PlannedStep) -> None:
+        run.succeed(step, sqnr_db=14.0 if "after quantize-onnx" in step.title and step.kind == "compare" else 120.0)
+
+    numerics = ort_run(poor).body("ort", "int8-static")["numerics"]
+
+    assert numerics["per_layer"] == LAYERS
+    assert (numerics["first_bad_stage"], numerics["first_bad_tensor"]) == ("quantize-onnx", "conv2")
+
+
+@pytest.mark.parametrize("error", [ArtifactBroken("They can't be read."), ToolCrashed("It crashed.")])
+def test_layers_that_could_not_be_compared_lose_nothing_and_say_why(error: FarmError) -> None:
+    run = ort_run(lambda run, step: run.fail(step, error.failure) if step.kind == "trace" else run.succeed(step))
+
+    body = run.body("ort", "int8-static")
+    assert body["verdict"] == "ok"
+    assert (body["numerics"]["per_layer"], body["numerics"]["per_layer_note"]) == (None, error.message)
+
+
+def test_a_format_whose_layers_nothing_reads_says_so() -> None:
+    body = Run(planned(model("net", TORCH), runtimes=("lite",))).finish().body("lite", "int8-static")
+
+    assert body["numerics"]["per_layer"] is None
+    assert body["numerics"]["per_layer_note"] == "no stage reads the inner tensors of tflite."
+    assert "per_layer" not in Run(planned(model(), recipes=("float32",))).finish().body("ort", "float32")["numerics"]
+
+
+def test_a_stage_that_quantizes_while_it_converts_has_no_float_file_beside_it() -> None:
+    world = with_specs(quantize_onnx=replace(CATALOGUE.specs["quantize-onnx"], source=TORCH, target=Format.ONNX))
+    plan = planned(model("net", TORCH), runtimes=("ort",), recipes=("int8-static",), world=world)
+
+    (layers,) = (branch.layers for result in plan.results for branch in result.branches if branch.layers)
+    assert layers.step is None
+    assert layers.not_compared == (
+        "quantize-onnx quantizes while it converts, so no float onnx file stands beside its own."
+    )

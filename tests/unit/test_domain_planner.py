@@ -270,7 +270,7 @@ def test_a_key_holds_what_its_step_reads_and_nothing_else() -> None:
     def pinned(tool: str) -> World:
         return replace(WORLD, catalogue=replace(CATALOGUE, pins={**PINS, "builder": {**PINS["builder"], tool: "9"}}))
 
-    after_quantizing = {"quantize-onnx", "compare-ort", "evaluate-ort", "measure-ort"}
+    after_quantizing = {"quantize-onnx", "trace-onnx", "compare-ort", "evaluate-ort", "measure-ort"}
     assert changed(pinned("quantizer")) == after_quantizing
     assert changed(pinned("converter")) == set(), "a tool of another route"
     assert changed(with_specs(quantize_onnx=replace(SPECS["quantize-onnx"], version="2"))) == after_quantizing

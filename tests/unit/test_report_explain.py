@@ -101,6 +101,27 @@ def test_the_first_stage_that_falls_is_named_with_what_was_before() -> None:
     assert "calibration" in story.action
 
 
+def test_the_first_bad_layer_is_named_and_the_five_worst_are_told() -> None:
+    (story,) = told(samples.poor_layers_result())
+
+    first, falls, worst, left_out = story.told[:4]
+    assert first == "Its outputs reach 9.0 dB against the source; 20 dB are needed."
+    assert falls == "The first stage that falls is quantize-onnx-int8-static in layer /act2/Relu_output_0: 9.0 dB."
+    assert worst == (
+        "The layers furthest from the float model's, on one sample: conv6 (Conv) 7.0 dB, conv5 (Conv) 8.0 dB, "
+        "conv4 (Conv) 9.0 dB, conv3 (Conv) 10.0 dB, /act2/Relu_output_0 (Relu) 12.0 dB."
+    )
+    assert left_out == "Of its layers: 7 of 9 tensors are compared: the others have no counterpart."
+    assert story.tensor == "/act2/Relu_output_0"
+
+
+def test_why_no_layer_is_named_is_told() -> None:
+    (story,) = told(samples.poor_layers_result(per_layer=None, per_layer_note="no stage reads them.", tensor="logits"))
+
+    assert "in output logits" in story.told[1]
+    assert story.told[2] == "Its layers are not compared: no stage reads them."
+
+
 def test_hosts_that_disagree_are_told() -> None:
     (story,) = told(samples.disagreeing_result())
 

@@ -121,6 +121,24 @@ def test_a_disagreement_of_hosts_is_told_under_every_table() -> None:
     assert page.count("under 20 dB") == 1
 
 
+def test_the_page_lists_the_five_worst_layers() -> None:
+    page = render_html(samples.report(samples.poor_layers_result()))
+
+    (section,) = re.findall(r"<details open><summary>Layers furthest.*?</details>", page, re.DOTALL)
+    assert re.findall(r'<th scope="row"><code>(.*?)</code>', section) == [
+        *("conv6", "conv5", "conv4", "conv3", "/act2/Relu_output_0")
+    ]
+    assert "The worst 5 of 6, on one sample" in section
+    assert "Of its layers: 7 of 9 tensors are compared" in section
+
+
+def test_the_page_says_why_there_are_no_layers_and_nothing_of_a_float_result() -> None:
+    without = samples.poor_layers_result(per_layer=None, per_layer_note="no stage reads them.")
+
+    assert "Its layers are not compared: no stage reads them." in render_html(samples.report(without))
+    assert "Layers furthest" not in render_html(samples.report(samples.result()))
+
+
 def test_what_was_left_out_is_told_under_the_results() -> None:
     left = {"model": "digits", "target": "x86-64-v3", "target_runtime": "executorch", "recipe": "float32"}
     reason = "No route leads from onnx to executorch with recipe float32 for digits."

@@ -69,6 +69,18 @@ COMPARED = {
     "numerics": {"sqnr_db": 41.5, "cosine": None, "max_abs_error": 0},
     "artifact": {"inputs": [], "outputs": [], "contract_changes": []},
 }
+LAYERS = [
+    {
+        "tensor": "conv1",
+        "operator": "Conv",
+        "sqnr_db": 31.5,
+        "cosine": 0.999,
+        "max_abs_error": 0.1,
+        "max_abs_value": 2,
+    }
+]
+TRACED = {"layers": LAYERS, "note": None}
+UNTRACED = {"layers": None, "note": "none has a counterpart."}
 SCORED = {"accuracy": {"metric": "top1", "value": 0.5, "float_value": 1, "samples": 8}}
 
 
@@ -161,7 +173,10 @@ def test_a_success_without_what_the_next_step_needs_is_broken(tmp_path: Path, ki
         read(tmp_path, kind, {"outputs": {"other": "other"}})
 
 
-@pytest.mark.parametrize(("kind", "facts"), [(Kind.COMPARE, COMPARED), (Kind.EVALUATE, SCORED)])
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [(Kind.COMPARE, COMPARED), (Kind.EVALUATE, SCORED), (Kind.TRACE, TRACED), (Kind.TRACE, UNTRACED)],
+)
 def test_facts_of_their_kind_are_taken(tmp_path: Path, kind: Kind, facts: dict[str, Any]) -> None:
     assert read(tmp_path, kind, {"facts": facts}).facts == facts
 
@@ -181,6 +196,13 @@ def test_facts_of_their_kind_are_taken(tmp_path: Path, kind: Kind, facts: dict[s
         (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"value": None}}),
         (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"float_value": "1"}}),
         (Kind.EVALUATE, {"accuracy": SCORED["accuracy"] | {"samples": 1.5}}),
+        (Kind.TRACE, {}),
+        (Kind.TRACE, UNTRACED | {"note": None}),
+        (Kind.TRACE, TRACED | {"note": 7}),
+        (Kind.TRACE, TRACED | {"layers": "all"}),
+        (Kind.TRACE, TRACED | {"layers": [*LAYERS, {"tensor": "x"}]}),
+        (Kind.TRACE, TRACED | {"layers": [LAYERS[0] | {"sqnr_db": "low"}]}),
+        (Kind.TRACE, TRACED | {"layers": [LAYERS[0] | {"operator": None}]}),
     ],
 )
 def test_facts_that_no_verdict_can_rest_on_are_broken(tmp_path: Path, kind: Kind, facts: Any) -> None:
