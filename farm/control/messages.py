@@ -39,7 +39,7 @@ def send_outbox(session: Session, app: Celery, config: Settings) -> bool:
         .limit(BATCH)
         .with_for_update(of=Outbox, skip_locked=True)
     )
-    rows = session.execute(due).tuples().all()
+    rows = session.execute(due).all()
     for entry, step in rows:
         if step.phase in (StepPhase.READY, StepPhase.PUBLISHED) and step.attempts + 1 == entry.attempt:
             _send(app, step, entry.attempt, config)

@@ -140,9 +140,7 @@ def view(session: Session, job: Job) -> wire.JobView:
                 .join(JobStep, JobStep.step_id == Step.id)
                 .where(JobStep.job_id == job.id)
                 .group_by(Step.phase)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
     )
     verdicts = Counter(

@@ -27,7 +27,7 @@ def loads(session: Session, queues: Sequence[str]) -> dict[str, Load]:
     """Read the load of each queue."""
     unclaimed = Step.phase.in_((StepPhase.READY.value, StepPhase.PUBLISHED.value))
     counted = select(Step.queue, func.count()).where(Step.queue.in_(queues), unclaimed).group_by(Step.queue)
-    waiting = dict(session.execute(counted).tuples().all())
+    waiting = dict(session.execute(counted).all())
     return {queue: Load(waiting.get(queue, 0), _pace(session, queue)) for queue in queues}
 
 

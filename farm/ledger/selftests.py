@@ -84,7 +84,7 @@ def ended(session: Session) -> list[tuple[SelfTest, Job]]:
     """Take the tests whose job has ended."""
     done = select(SelfTest, Job).join(Job, Job.id == SelfTest.job_id)
     found = done.where(SelfTest.verdict == RUNNING, Job.ended.is_not(None)).order_by(SelfTest.id)
-    return list(session.execute(found.with_for_update(of=SelfTest, skip_locked=True)).tuples())
+    return list(session.execute(found.with_for_update(of=SelfTest, skip_locked=True)))
 
 
 def earlier_figures(session: Session, row: SelfTest, limit: int = 20) -> list[dict[str, Any]]:

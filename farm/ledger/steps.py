@@ -97,7 +97,7 @@ def inputs_of(session: Session, step: Step) -> dict[str, Step]:
         .join(StepNeed, StepNeed.needs_id == Step.id)
         .where(StepNeed.step_id == step.id)
     )
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def planned_of(step: Step) -> PlannedStep:
@@ -120,7 +120,7 @@ def _held_by_key(session: Session, project_id: str, keys: Iterable[str]) -> dict
         .order_by(Step.id)
         .with_for_update(key_share=True)
     )
-    return dict(session.execute(found).tuples().all())
+    return dict(session.execute(found).all())
 
 
 def _skip_doomed(session: Session, found: dict[str, str]) -> None:
@@ -182,7 +182,7 @@ def _add(session: Session, project_id: str, planned: PlannedStep) -> tuple[str, 
 
 
 def _link_needs(session: Session, job_id: str, planned: Iterable[PlannedStep]) -> None:
-    ids = dict(session.execute(select(JobStep.key, JobStep.step_id).where(JobStep.job_id == job_id)).tuples().all())
+    ids = dict(session.execute(select(JobStep.key, JobStep.step_id).where(JobStep.job_id == job_id)).all())
     links = [{"step_id": ids[step.key], "needs_id": ids[need]} for step in planned for need in step.needs]
     if links:
         session.execute(insert(StepNeed).on_conflict_do_nothing(), links)

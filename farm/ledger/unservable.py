@@ -46,7 +46,7 @@ def fail_unservable(session: Session, step_ids: Collection[str], *, grace_s: flo
 def _quarantined(session: Session, queue: str) -> list[tuple[str, str | None]]:
     serves = Host.attestation["serves"].contains([queue])
     found = select(Host.name, Host.quarantine_reason).where(Host.quarantined.is_not(None), serves)
-    return list(session.execute(found.order_by(Host.name)).tuples())
+    return list(session.execute(found.order_by(Host.name)))
 
 
 def _why(step: Step, quarantined: Sequence[tuple[str, str | None]], *, is_served: bool) -> Failure:

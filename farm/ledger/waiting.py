@@ -30,7 +30,7 @@ def waiting_lines(session: Session, job_id: str) -> list[str]:
     """Say which steps of a job wait for the lock of a host, and who has it as far as the host's own work shows."""
     mine = select(Step.id, Step.title).join(JobStep, JobStep.step_id == Step.id)
     found = session.execute(mine.where(JobStep.job_id == job_id, Step.phase.in_(NOT_BEGUN)).order_by(Step.ready))
-    titles = dict(found.tuples().all())
+    titles = dict(found.all())
     if not titles:
         return []
     fresh = Host.last_heartbeat > func.now() - timedelta(seconds=FRESH_S)
