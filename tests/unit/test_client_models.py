@@ -135,6 +135,14 @@ def test_arrays_become_an_npz(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded["in/put:0"], samples)
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "args"])
+def test_an_input_may_be_called_as_an_argument_of_savez_is(name: str, tmp_path: Path) -> None:
+    path = data_file({name: np.arange(6.0).reshape(2, 3)}, tmp_path, what="calibration")
+
+    with np.load(path, allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored[name], [[0, 1, 2], [3, 4, 5]])
+
+
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="objects"):
         data_file({"x": np.array([{}])}, tmp_path, what="calibration")
