@@ -20,7 +20,7 @@ from farm.domain.codec import decode
 from farm.domain.errors import Actor, ArtifactBroken, BadRequest, FarmError, ToolTimedOut
 from farm.domain.shrinking import Budget, Part, shrink
 from farm.domain.signature import Signature, signature_of
-from farm.domain.stage import StageSpec
+from farm.domain.stage import Kind, StageSpec
 from farm.transfer import hash_file
 from workers import environments
 from workers.repro import Repro, write_repro
@@ -32,6 +32,8 @@ from workers.stages.minimize.onnx_graph import MinimizeOptions
 LEAST_WALL_S = 5.0
 HANG_S = 10.0
 """What counts as a hang while the search runs, where the original ran out of time."""
+QUANTIZING_S = 30.0
+"""What a quantizer's search may take at most: a quantizer takes long for each test, and the result waits meanwhile."""
 SLACK = 4.0
 """How many times the original failure's time a test may take."""
 ORIGINAL_SHARE = 0.4
@@ -64,6 +66,12 @@ class Failing:
             return load_specs()[self.options.stage]
         except KeyError:
             raise BadRequest(f"No stage is called {self.options.stage!r}, so its failure can't be minimized.") from None
+
+    @property
+    def budget_s(self) -> float:
+        """Say how many seconds the search may take."""
+        told_s = self.options.budget_s
+        return min(told_s, QUANTIZING_S) if self.stage.kind is Kind.QUANTIZE else told_s
 
     @property
     def called_with(self) -> Mapping[str, Any]:
@@ -128,6 +136,8 @@ class Search:
         original = self._original()
         if original.failure is None or original.signature is None:
             return self._none("The stage did not fail when it was repeated.", None)
+        if self.failing.stage.kind is Kind.QUANTIZE and isinstance(original.failure, ToolTimedOut):
+            return self._none(f"Repeating the failure of a quantizer took longer than {original.seconds:.0f} s.", None)
         self.tell(f"The failure to reproduce: {original.signature} ({original.seconds:.1f} s).")
         skeleton = self._skeleton(original.failure)
         wall_s = self._wall_s(original)
@@ -147,10 +157,10 @@ class Search:
 
     @property
     def left_s(self) -> float:
-        return self.failing.options.budget_s - self.seconds
+        return self.failing.budget_s - self.seconds
 
     def _original(self) -> Tested:
-        failing, limit_s = self.failing, ORIGINAL_SHARE * self.failing.options.budget_s
+        failing, limit_s = self.failing, ORIGINAL_SHARE * self.failing.budget_s
         tested = self._test(failing.files, failing.called_with, failing.contract, limit_s)
         if tested.failure is not None and tested.failure.who_must_act not in (Actor.TOOLCHAIN, Actor.US):
             raise tested.failure

@@ -24,7 +24,15 @@ from farm.domain.errors import (
 from farm.domain.signature import Signature
 from farm.transfer import hash_file
 from tests.unit import test_worker_outcomes as outcomes
-from workers.minimizing import HANG_S, LEAST_WALL_S, failing_of, hints, minimize
+from workers.minimizing import (
+    HANG_S,
+    LEAST_WALL_S,
+    ORIGINAL_SHARE,
+    QUANTIZING_S,
+    failing_of,
+    hints,
+    minimize,
+)
 from workers.results import Made
 from workers.stage_runs import Place, StageCall
 from workers.stages import load_specs
@@ -169,6 +177,20 @@ def test_limits_of_time_follow_the_original(tmp_path: Path) -> None:
     assert made.facts["signature"] == "tool-timed-out: timed out"
     assert place.walls_s[0] == pytest.approx(48.0)
     assert set(place.walls_s[1:]) == {HANG_S}
+
+
+def test_a_quantizers_search_does_not_hold_its_result_for_long(tmp_path: Path) -> None:
+    """Given a quantizer that takes longer than its share; then that is said, and nothing is searched."""
+    place = ScriptedPlace(needs(6, error=ToolTimedOut("It did not end within 12 s.")))
+    made = run(place, tmp_path, stage="quantize-onnx-int8-static")
+
+    assert place.walls_s == [pytest.approx(ORIGINAL_SHARE * QUANTIZING_S)]
+    assert made.outputs == {}
+    assert made.facts["reason"].startswith("Repeating the failure of a quantizer took longer than")
+
+
+def test_a_quantizer_that_fails_at_once_is_searched(tmp_path: Path) -> None:
+    assert run(ScriptedPlace(needs(2, 6)), tmp_path, stage="quantize-onnx-int8-static").facts["nodes"] == 2
 
 
 def test_a_quick_failure_still_gets_some_seconds(tmp_path: Path) -> None:
