@@ -107,9 +107,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=told, description=told)
         command.set_defaults(act=act)
         if act in (_install, _verify, _lock):
-            known = [*names(), *environments.MAIN] if act is _lock else names()
-            told = f"{', '.join(known)}; all of them when omitted"
-            command.add_argument("name", nargs="*", metavar="NAME", help=told, type=_one_of(known), default=known)
+            usual = [*names(), *environments.MAIN] if act is _lock else names()
+            known = [*usual, *environments.BENCHES]
+            told = f"{', '.join(known)}; when omitted, all but {', '.join(environments.BENCHES)}"
+            command.add_argument("name", nargs="*", metavar="NAME", help=told, type=_one_of(known), default=usual)
         if act is _root:
             command.add_argument("folder", type=Path, metavar="DIR")
             command.add_argument(
