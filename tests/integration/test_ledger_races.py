@@ -18,11 +18,13 @@ from sqlalchemy.orm import Session
 from farm.domain.artifact import Artifact, FileRef
 from farm.domain.errors import ConversionFailed
 from farm.domain.plan import Input, PlannedStep
+from farm.domain.progress import StepPhase
 from farm.domain.remeasuring import Retaking
 from farm.ledger import Ledger, attempts, hosts, jobs, models, steps
 from farm.ledger.access import add_token
 from farm.ledger.attempts import Finished
-from farm.ledger.tables import Attempt, Event, Job, Outbox, Step, Wakeup
+from farm.ledger.steps import set_phase
+from farm.ledger.tables import Attempt, Event, Host, Job, Outbox, Step, Wakeup
 from farm.local import Stack
 from farm.wire.hosts import Attestation, Heartbeat
 
@@ -304,8 +306,15 @@ def test_a_step_that_waits_for_a_hosts_lock_says_so_in_its_jobs_progress(ledger:
         job = new_job(session, [measuring("waits")])
         step = row_of(session, job, "waits")
         steps.dispatch(session, [step.id])
+        set_phase(session, step, StepPhase.PUBLISHED, published=datetime.now(UTC))
     with ledger.transaction() as session:
         hosts.hear(session, Heartbeat(name=HOST, waiting=[step.id]), lease_s=60)
+        assert jobs.view(session, jobs.get(session, PROJECT, job.id)).progress.running == []
+        session.get_one(Step, step.id).published = datetime.now(UTC) - timedelta(seconds=3)
+        session.get_one(Host, HOST).last_heartbeat = datetime.now(UTC) - timedelta(seconds=5)
+    for _ in range(2):
+        with ledger.transaction() as session:
+            hosts.hear(session, Heartbeat(name=HOST, waiting=[step.id]), lease_s=60)
     with ledger.transaction() as session:
         job = jobs.get(session, PROJECT, job.id)
         (line,) = jobs.view(session, job).progress.running
