@@ -11,7 +11,7 @@ from farm.domain.stage import REGISTRY, Kind, StageInput, StageOutput, stage
 from tests.stage_fixtures import toolchains_loaded_by
 from workers import stages
 from workers.runtimes import Runtime, load_runtimes, runtime_of
-from workers.stages import load_specs
+from workers.stages import ANYWAY, load_specs, preload_of
 
 
 def test_loading_specs_imports_no_toolchain() -> None:
@@ -24,6 +24,17 @@ def test_every_source_has_an_inspection_and_a_reference() -> None:
     referenced = {spec.source for spec in specs if spec.kind is Kind.REFERENCE}
     assert inspected == referenced
     assert Format.ONNX in inspected
+
+
+def test_no_zygote_imports_what_another_one_does_too() -> None:
+    """Each costs seconds and memory on every host; one that imports more serves a stage as well."""
+    specs = [s for s in load_specs().values() if s.preload and not s.fresh and not s.spawns]
+    zygotes = {(spec.environment, preload_of(spec)) for spec in specs}
+
+    assert [spec.name for spec in specs if not set(spec.preload) - ANYWAY <= set(preload_of(spec))] == []
+    for environment, modules in zygotes:
+        others = [set(more) for where, more in zygotes - {(environment, modules)} if where == environment]
+        assert not any(set(modules) - ANYWAY <= other for other in others), modules
 
 
 def test_a_name_declared_twice_raises() -> None:
