@@ -18,7 +18,8 @@ from workers.runtimes import load_runtimes
 from workers.runtimes.reference_model import reference_model
 from workers.stages import load_specs
 
-DATA_INSPECTOR = "inspect-npz"
+DATA_INSPECTORS = {".npz": "inspect-npz", ".zip": "inspect-pictures"}
+"""By the ending of a data file: arrays, or a folder of pictures as one file."""
 _BY_SUFFIX = {
     ".ckpt": Format.TORCH_STATE_DICT,
     ".safetensors": Format.TORCH_STATE_DICT,
@@ -114,8 +115,10 @@ def inspector(fmt: Format) -> StageSpec:
     return spec
 
 
-def data_inspector() -> StageSpec:
-    return catalogue().specs[DATA_INSPECTOR]
+def data_inspector(data: Artifact) -> StageSpec:
+    """Find the stage that reads a data file; a file of another ending is read as .npz, and refused there."""
+    suffix = PurePosixPath(data.files[0].name).suffix.lower()
+    return catalogue().specs[DATA_INSPECTORS.get(suffix, DATA_INSPECTORS[".npz"])]
 
 
 def _target(profile: Profile) -> Target:

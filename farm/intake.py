@@ -36,7 +36,6 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         max_runtime_seconds=request.max_runtime_seconds,
         formats=tuple(dict.fromkeys(request.formats)) if request.formats else None,
         host=request.host,
-        unanswered=_unanswered(request),
         constraints=tuple(dict.fromkeys(request.constraints)),
         objective=request.objective,
         searched=searched,
@@ -94,13 +93,6 @@ def needs_score(request: JobRequest) -> bool:
     return any(text.strip().startswith("accuracy") for text in request.constraints)
 
 
-def _unanswered(request: JobRequest) -> tuple[str, ...]:
-    asked = {
-        "preprocessing": any(model.preprocessing for model in request.models),
-    }
-    return tuple(name for name, value in asked.items() if value)
-
-
 def inspections(model: ModelRequest, world: World) -> list[PlannedStep]:
     """List the steps that look into a model's files; each is keyed by the file alone.
 
@@ -111,8 +103,9 @@ def inspections(model: ModelRequest, world: World) -> list[PlannedStep]:
     artifact = model.artifact.artifact()
     spec = catalog.inspector(catalog.source_format(model.file_name, artifact))
     looks = [inspect_step(Input("model", artifact=artifact), spec, world)]
-    reader = catalog.data_inspector()
-    return looks + [inspect_step(Input("model", artifact=data), reader, world) for data in _data_of(model)]
+    return looks + [
+        inspect_step(Input("model", artifact=data), catalog.data_inspector(data), world) for data in _data_of(model)
+    ]
 
 
 def model_names(request: JobRequest) -> list[str]:

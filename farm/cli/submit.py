@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from farm.cli import measuring as how
+from farm.cli import preprocessing as pictures
 from farm.cli.output import Json
 from farm.domain.errors import BadRequest, FarmError
 
@@ -29,6 +30,8 @@ Examples:
   farm submit det.onnx -t auto --input 'x:float32[1,3,640,640]'
 
   farm submit digits.pt2 -t auto --evaluation test.npz --metric top1
+
+  farm submit photos.onnx -t auto --evaluation photos/ --preprocessing photos.yaml --metric top1
 
   farm submit model.onnx -t auto --max-measurement-age 24h --wait --json
 
@@ -69,8 +72,13 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME:DTYPE[D,D,…]", help="Where the file leaves name, dtype or axis open."),
 ]
-Calibration = Annotated[Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name.")]
-Evaluation = Annotated[Path | None, typer.Option(metavar="F.npz", help="Evaluation arrays, with labels.")]
+Calibration = Annotated[
+    Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name, or a folder of pictures.")
+]
+Evaluation = Annotated[
+    Path | None,
+    typer.Option(metavar="F.npz", help="Evaluation arrays with labels, or a folder of pictures with labels.csv."),
+]
 Builder = Annotated[
     Path | None,
     typer.Option(metavar="build.py", help="Python file whose build() returns the module of a state_dict (.pth …)."),
@@ -118,6 +126,7 @@ def submit(
     calibration: Calibration = None,
     evaluation: Evaluation = None,
     metric: Annotated[str | None, typer.Option(help="Metric of the evaluation, for example top1.")] = None,
+    preprocessing: pictures.Preprocessing = None,
     builder: Builder = None,
     constraint: Constraints = None,
     objective: Annotated[Objective | None, typer.Option(help="What to make best.")] = None,
@@ -156,6 +165,7 @@ def submit(
         how.measuring_of(wishes),
     )
     with _told_as_json(json):
+        flags.data.update(pictures.read(preprocessing))
         _submit(_merged(flags, file), wait=wait, json=json)
 
 

@@ -103,6 +103,7 @@ class Client:
         calibration: Arrays | None = None,
         evaluation: Arrays | None = None,
         metric: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
         builder: ModelPath | None = None,
         constraints: Sequence[str] = (),
         objective: Objective | None = None,
@@ -122,7 +123,8 @@ class Client:
         all of each profile, `recipes` float32 or, with constraints or an objective, the farm's choice, and `formats`
         what each runtime likes best; ["ort"] narrows them to that. `inputs` are
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
-        samples on the first axis. `builder` is the Python file whose build() returns the module of a state_dict.
+        samples on the first axis, or a folder of pictures that `preprocessing` makes inputs of. `builder` is the Python
+        file whose build() returns the module of a state_dict.
         `max_measurement_age` is in seconds, or text such as "24h". `measuring` are `scenario`, `threads` (several are
         swept), `sustained_s`, `samples_per_query`, `target_qps` and `latency_bound_ms`. `on_bytes` is called with
         (file name, bytes sent, size in bytes).
@@ -132,7 +134,7 @@ class Client:
             FarmUnreachable: the farm does not answer.
         """
         age_s, resolved = parse_duration(max_measurement_age), self.resolve_targets(targets)
-        shared = Model("", None, inputs, calibration, evaluation, metric, builder=builder)
+        shared = Model("", None, inputs, calibration, evaluation, metric, preprocessing, builder)
         request = JobRequest(
             models=self._upload(models, shared, on_bytes),
             targets=resolved,
@@ -280,6 +282,7 @@ def _with_defaults(model: Model, shared: Model) -> Model:
         calibration=model.calibration if model.calibration is not None else shared.calibration,
         evaluation=model.evaluation if model.evaluation is not None else shared.evaluation,
         metric=model.metric or shared.metric,
+        preprocessing=model.preprocessing if model.preprocessing is not None else shared.preprocessing,
         builder=model.builder if model.builder is not None else shared.builder,
     )
 

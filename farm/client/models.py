@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from farm.client.pictures import pack
 from farm.domain.errors import BadData, BadRequest, MissingFile
 from farm.domain.inputs import parse_input
 
@@ -34,8 +35,9 @@ class Model:
         path: a file or a folder; the external data of an .onnx file comes along.
         builder: the Python file whose build() returns the torch.nn.Module that a weights file belongs to.
         inputs: `NAME:DTYPE[D,D,…]` strings, or {name: shape} (float32) and {name: (shape, dtype)}.
-        calibration: an .npz file, or arrays by input name with the samples on the first axis.
-        evaluation: the same, with `labels`.
+        calibration: an .npz file, arrays by input name with the samples on the first axis, or a folder of pictures.
+        evaluation: the same, with `labels`, or with labels.csv in the folder.
+        preprocessing: how pictures become the input; what it may say stands in farm.domain.preprocessing.
     """
 
     path: ModelPath
@@ -100,22 +102,25 @@ def input_texts(inputs: InputSpecs) -> list[str]:
     return [str(parse_input(text)) for text in texts]
 
 
-def data_file(given: Arrays, folder: Path, *, what: str) -> Path:
-    """Return the .npz file of `given`, saving arrays into `folder`.
+def data_file(given: Arrays, folder: Path, *, what: str, preprocessing: Mapping[str, Any] | None = None) -> Path:
+    """Return the .npz file of `given`, saving arrays into `folder`; of a folder of pictures, one file of all.
 
     Raises:
-        MissingFile: the file is not there.
+        MissingFile: the file is not there, or the folder holds no picture.
         BadData: the file is no .npz, or an array holds objects.
+        BadRequest: pictures come without a declaration of their preprocessing that fits.
     """
     if isinstance(given, Mapping):
         return _save(given, folder / f"{what}.npz", what=what)
     path = Path(given)
+    if path.is_dir():
+        return pack(path, folder, preprocessing, what=what)
     if not path.is_file():
         raise MissingFile(f"The {what} file {str(path)!r} does not exist.")
     if path.suffix.lower() != ".npz":
         raise BadData(
-            f"The {what} file {str(path)!r} is not an .npz file.",
-            remedy="Save it with numpy.savez(file, **{'INPUT_NAME': array}).",
+            f"The {what} file {str(path)!r} is neither an .npz file nor a folder of pictures.",
+            remedy="Save it with numpy.savez(file, **{'INPUT_NAME': array}), or give a folder and --preprocessing.",
         )
     return path
 

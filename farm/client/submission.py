@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from farm.client.models import Arrays, Model, ModelFiles, collect, data_file, input_texts
 from farm.client.tickets import Tickets
 from farm.domain.artifact import FileRef
 from farm.domain.errors import FarmError, RequestError
+from farm.domain.preprocessing import declared, read_preprocessing
 from farm.transfer import Link, hash_file, upload
 from farm.wire.base import ArtifactEntry, FileEntry
 from farm.wire.jobs import ModelCreate, ModelRequest
@@ -28,6 +29,7 @@ class _Prepared:
     inputs: list[str]
     calibration: Path | None
     evaluation: Path | None
+    preprocessing: dict[str, Any] | None
 
 
 @dataclass(slots=True)
@@ -75,8 +77,9 @@ class Submission:
             model,
             collect(model.path, model.builder),
             input_texts(model.inputs),
-            _data(model.calibration, folder, what="calibration"),
-            _data(model.evaluation, folder, what="evaluation"),
+            _data(model.calibration, folder, model.preprocessing, what="calibration"),
+            _data(model.evaluation, folder, model.preprocessing, what="evaluation"),
+            declared(read_preprocessing(model.preprocessing)) if model.preprocessing else None,
         )
 
     def _request(self, prepared: _Prepared) -> ModelRequest:
@@ -89,7 +92,7 @@ class Submission:
             calibration=self._file(prepared.calibration),
             evaluation=self._file(prepared.evaluation),
             metric=model.metric,
-            preprocessing=dict(model.preprocessing) if model.preprocessing else None,
+            preprocessing=prepared.preprocessing,
         )
 
     def _artifact(self, files: ModelFiles) -> ArtifactEntry:
@@ -124,5 +127,5 @@ def together(errors: Sequence[FarmError]) -> FarmError:
     return type(first)(message, remedy=first.remedy, **first.evidence)
 
 
-def _data(given: Arrays | None, folder: Path, *, what: str) -> Path | None:
-    return None if given is None else data_file(given, folder, what=what)
+def _data(given: Arrays | None, folder: Path, preprocessing: Mapping[str, Any] | None, *, what: str) -> Path | None:
+    return None if given is None else data_file(given, folder, what=what, preprocessing=preprocessing)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from farm import catalog
+from farm.domain.artifact import Artifact
 from farm.domain.codec import decode, encode
-from farm.domain.errors import BadRequest, FarmError
+from farm.domain.errors import BadRequest, Failure, FarmError
 from farm.domain.facts import ModelFacts
 from farm.domain.inputs import parse_input
 from farm.domain.metric import LABEL_FREE_METRICS
 from farm.domain.plan import Plan
 from farm.domain.planner import make_plan
+from farm.domain.preprocessing import declared, read_preprocessing
 from farm.domain.progress import ENDED, StepPhase, StepState
 from farm.domain.wanted import Submitted
 from farm.intake import data_artifact, model_names, needs_score, reason_of, wanted_of
 from farm.ledger import hosts, jobs, selftests, steps
 from farm.ledger.tables import Job, Result
 from farm.settings import Settings
+from farm.wire.base import FileEntry
 from farm.wire.jobs import JobRequest, ModelRequest
 
 Inspections = dict[tuple[str, str], StepState]
@@ -77,13 +82,10 @@ def _submitted(name: str, model: ModelRequest, inspections: Inspections) -> Subm
             given.append(parse_input(text))
         except FarmError as error:
             failures.append(error.failure)
-    arrays: list[dict[str, Any]] = []
-    data = [data_artifact(entry) for entry in (model.calibration, model.evaluation)]
-    for what in data:
-        found = inspections[catalog.data_inspector().name, what.digest] if what else None
-        if found and found.failure:
-            failures.append(found.failure)
-        arrays.append(dict(found.facts.get("arrays", {})) if found else {})
+    calibration, evaluation = (_data(entry, inspections) for entry in (model.calibration, model.evaluation))
+    failures += [data.failure for data in (calibration, evaluation) if data.failure]
+    preprocessing, wrong = _preprocessing(model, calibration, evaluation)
+    failures += wrong
     if model.metric and not model.evaluation and not (model.calibration and model.metric in LABEL_FREE_METRICS):
         failures.append(
             BadRequest(f"Metric {model.metric} needs evaluation data.", remedy="Add --evaluation FILE.npz.").failure
@@ -95,12 +97,48 @@ def _submitted(name: str, model: ModelRequest, inspections: Inspections) -> Subm
         inspect=inspected.key,
         failures=tuple(failures),
         given=tuple(given),
-        calibration=data[0],
-        calibration_arrays=arrays[0],
-        evaluation=data[1],
-        evaluation_arrays=arrays[1],
+        calibration=calibration.artifact,
+        calibration_arrays=calibration.arrays,
+        evaluation=evaluation.artifact,
+        evaluation_arrays=evaluation.arrays,
         metric=model.metric,
+        preprocessing=preprocessing,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What inspection made of a data file: arrays to feed from, and how pictures became them."""
+
+    artifact: Artifact | None = None
+    arrays: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] | None = None
+    failure: Failure | None = None
+
+
+def _data(entry: FileEntry | None, inspections: Inspections) -> _Data:
+    given = data_artifact(entry)
+    if given is None:
+        return _Data()
+    found = inspections[catalog.data_inspector(given).name, given.digest]
+    facts = found.facts
+    return _Data(found.outputs.get("data", given), facts.get("arrays", {}), facts.get("preprocessing"), found.failure)
+
+
+def _preprocessing(model: ModelRequest, *given: _Data) -> tuple[Mapping[str, Any] | None, list[Failure]]:
+    """Tell the one preprocessing of a model: what was declared, and what pictures were prepared by."""
+    try:
+        told = declared(read_preprocessing(model.preprocessing)) if model.preprocessing is not None else None
+    except FarmError as error:
+        return None, [error.failure]
+    used = [data.preprocessing for data in given if data.preprocessing is not None]
+    if any(one != other for one in used for other in (*used, told or one)):
+        differing = BadRequest(
+            "The pictures of the calibration and evaluation data were prepared in different ways, or not as declared.",
+            remedy="Declare one preprocessing for both.",
+        )
+        return told, [differing.failure]
+    return told or next(iter(used), None), []
 
 
 def _inspections(session: Session, job_id: str) -> Inspections:

@@ -71,7 +71,15 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
         "notes": list(result.notes),
+        **_declared(result.preprocessing),
     }
+
+
+def _declared(preprocessing: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Tell what an application must do too: prepare pictures alike, and name the classes alike."""
+    if preprocessing is None:
+        return {}
+    return {"preprocessing": dict(preprocessing), "labels": list(preprocessing.get("classes") or ())}
 
 
 def _reproduction(plan: Plan, result: PlannedResult, last: int, states: States) -> dict[str, Any]:

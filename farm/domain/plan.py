@@ -142,7 +142,7 @@ class PlannedResult:
     `baseline` is the index of the float32 result it is held against. An unlisted result is such a baseline that
     nobody asked for: it is run, not reported. `failure` says why no branch exists; `reachable` is False when no chain
     of stages leads there from the model's format. `notes` say what is poor about the data. A `searched` result is one
-    that the farm tries of its own accord, to answer a goal.
+    that the farm tries of its own accord, to answer a goal. `preprocessing` is how pictures became the input.
     """
 
     model: str
@@ -160,6 +160,7 @@ class PlannedResult:
     reachable: bool = True
     notes: tuple[str, ...] = ()
     searched: bool = False
+    preprocessing: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,7 @@ from farm.domain.wanted import Reason, Submitted, Wanted, World
 
 def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     """Find what is wrong with the request itself, before any file is read."""
-    errors: list[FarmError] = [
-        Incompatible(
-            f"This farm does not answer {name} yet: it runs the recipes that are named, and reports all of them.",
-            remedy=f"Leave {name} out, name the recipes, and choose from the report.",
-        )
-        for name in wanted.unanswered
-    ]
-    errors += goal_errors(wanted.constraints, wanted.objective, wanted.unscored)
+    errors: list[FarmError] = [*goal_errors(wanted.constraints, wanted.objective, wanted.unscored)]
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += wanted.measuring.errors()
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
@@ -308,6 +301,7 @@ class _Context:
             changes=batch_fixed(facts.inputs, self.fixed),
             refused_routes=tuple(refused),
             notes=self.notes,
+            preprocessing=self.model.preprocessing,
         )
 
     @property

@@ -18,7 +18,6 @@ from farm.domain.scenario import Measuring
 class Wanted:
     """What a job asks for; `runtimes` None means every runtime of each target, `formats` None what each likes best.
 
-    `unanswered` names what it asks beyond that and this farm does not do yet: refused, never ignored.
     `searched` are those of the recipes that nobody named: candidates for the answer. `unscored` names the models
     without samples to score. `measuring` says how results are measured, and changes nothing that is built.
     """
@@ -29,7 +28,6 @@ class Wanted:
     recipes: tuple[str, ...]
     max_runtime_seconds: float | None = None
     formats: tuple[str, ...] | None = None
-    unanswered: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     objective: str | None = None
     searched: tuple[str, ...] = ()
@@ -62,6 +60,8 @@ class Submitted:
     evaluation: Artifact | None = None
     evaluation_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     metric: str | None = None
+    preprocessing: Mapping[str, Any] | None = None
+    """How pictures become the input, in full (farm.domain.preprocessing)."""
 
 
 @dataclass(frozen=True, slots=True)
