@@ -9,7 +9,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3.11 python3.11-venv \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 WORKDIR /opt/farm
 COPY workers/environments/main.lock main.lock
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
@@ -24,7 +24,7 @@ COPY docker/services.py docker/services.py
 FROM ${BASE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends python3.11 tzdata \
- && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
  && groupadd --gid 10001 farm \
  && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \
  && install -d -o farm -g farm -m 0700 /var/lib/farm

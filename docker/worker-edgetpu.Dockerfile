@@ -9,7 +9,7 @@ ARG PIP_FIND_LINKS
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates python3.11 python3.11-venv \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 WORKDIR /opt/farm
 COPY pyproject.toml README.md ./
 COPY hardware_profiles hardware_profiles
@@ -20,13 +20,15 @@ RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
  && .venv/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
  && .venv/bin/python -m workers.environments own --lock worker \
  && .venv/bin/python -m workers.environments install onnxruntime litert \
- && .venv/bin/python -m pip uninstall --yes --quiet uv pip
+ && .venv/bin/python -m pip uninstall --yes --quiet uv pip setuptools \
+ && find .venv .envs -type d -name tests -prune -exec rm -rf {} + \
+ && hardlink --ignore-time .envs
 COPY docker/health.py docker/health.py
 
 FROM ${BASE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates libgomp1 python3.11 libusb-1.0-0 \
- && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
  && groupadd --gid 10001 farm \
  && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \
  && install -d -o farm -g farm -m 0711 /var/lib/farm

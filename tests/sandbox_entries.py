@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ from pathlib import Path
 import workers.sandbox.processes
 
 FIFO = "started.fifo"
+_RNDGETENTCNT = 0x80045200
 
 
 def describe(work: Path) -> None:
@@ -63,6 +65,17 @@ def _capabilities() -> str:
 def copy_input(work: Path) -> None:
     """Copy the readable file that path.txt names."""
     (work / "copy.txt").write_text(Path((work / "path.txt").read_text()).read_text())
+
+
+def control_device(work: Path) -> None:
+    """Read, write and control the device that path.txt names, which makes random bytes, or say what was refused."""
+    try:
+        with Path((work / "path.txt").read_text()).open("r+b", buffering=0) as device:
+            device.write(b"seed")
+            told = f"{len(device.read(4))} bytes, ioctl {len(fcntl.ioctl(device, _RNDGETENTCNT, bytes(4)))}"
+    except OSError as refused:
+        told = type(refused).__name__
+    (work / "told.txt").write_text(told)
 
 
 def exit_with_7(work: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import structlog
 
 from farm.domain.stage import StageSpec
+from workers.host.nodes import nodes_of
 from workers.results import Made, read_result
+from workers.runtimes import load_runtimes
 from workers.sandbox import Call, Limits, Sandbox
 from workers.stages import preload_of
 
@@ -50,7 +52,7 @@ class Place:
         """Run a stage in the new folder `work`.
 
         Raises:
-            FarmError: the failure the stage told, or how its process ended.
+            FarmError: the failure the stage told, or how its process ended; the runtime's device is not there.
         """
         work.mkdir(mode=0o711)
         told = {
@@ -92,4 +94,15 @@ class Place:
             fresh=spec.fresh,
             spawns=spec.spawns,
             cores=asked.cores,
+            devices=devices_of(spec),
         )
+
+
+def devices_of(spec: StageSpec) -> tuple[Path, ...]:
+    """List the nodes of the device that a stage's runtime works with.
+
+    Raises:
+        HostError: this host has no such device.
+    """
+    runtime = load_runtimes().get(spec.runtime or "")
+    return () if runtime is None or runtime.device is None else nodes_of(runtime.device)

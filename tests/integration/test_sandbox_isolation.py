@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -227,3 +228,21 @@ def test_the_self_test_prints_probes_by_policies() -> None:
 def test_a_sandbox_that_was_refused_leaves_nothing() -> None:
     with nothing_left(), pytest.raises(IsolationTooWeak):
         Sandbox(folder=public_folder() / "refused", accept=(), code_root=code_root())
+
+
+@pytest.mark.root
+def test_a_device_is_reached_by_the_calls_that_name_it_alone(at: Bench) -> None:
+    """Given a node of our own, like /dev/urandom; then it is read, written and controlled where it is named."""
+    node = at.folder / "accelerator_0"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 9))
+    node.chmod(0o666)
+    told = []
+    for devices in ((node,), ()):
+        work = at.work()
+        (work / "path.txt").write_text(str(node))
+        ending = at.sandbox.run(at.call("control_device", work, devices=devices))
+        assert ending.end == "exit", ending
+        told.append((work / "told.txt").read_text())
+
+    assert told[0] == "4 bytes, ioctl 4"
+    assert told[1] in ("FileNotFoundError", "PermissionError")

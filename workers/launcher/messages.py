@@ -24,6 +24,7 @@ class Wish:
     limits: Limits | None = None
     spawns: bool = False
     cores: tuple[int, ...] | None = None
+    devices: tuple[str, ...] = ()
 
     @staticmethod
     def of(call: Call) -> Wish:
@@ -35,6 +36,7 @@ class Wish:
             limits=call.limits,
             spawns=call.spawns,
             cores=call.cores,
+            devices=tuple(map(str, call.devices)),
         )
 
 

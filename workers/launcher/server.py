@@ -8,15 +8,16 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from farm import __version__
 from farm.domain.codec import canonical, decode
-from farm.domain.errors import ConfigurationError, IsolationTooWeak
+from farm.domain.errors import ConfigurationError, HostError, IsolationTooWeak
 from workers import environments
 from workers.environments.root import WORKER, Description, describe
+from workers.host.nodes import DRIVER_NODES, nodes_of
 from workers.launcher.messages import MESSAGE_BYTES, Reply, Wish
 from workers.launcher.processors import cpuinfo
 from workers.sandbox import cgroup, slots
@@ -130,6 +131,7 @@ class Launcher:
         for path in readable:
             if self._shared(path) is None and not Path(f"{self.root}{path}").exists() and not self._is_code(path):
                 raise ConfigurationError(f"{path} is neither shared with the launcher nor in its root.")
+        check_devices(wish.devices, _accelerators())
         return Call(
             environment=Path(sys.prefix),
             entry=wish.entry,
@@ -140,6 +142,7 @@ class Launcher:
             spawns=wish.spawns,
             cores=wish.cores,
             foreign=self._foreign(wish.environment, self.shared),
+            devices=tuple(map(Path, wish.devices)),
         )
 
     def _shared(self, path: Path) -> Path | None:
@@ -159,6 +162,25 @@ class Launcher:
             cpuinfo=str(self.cpuinfo),
             kept=tuple(map(str, (*kept, *self.code))),
         )
+
+
+def check_devices(asked: Sequence[str], known: Collection[Path]) -> None:
+    """See that a worker asks for nodes of accelerators only.
+
+    Raises:
+        ConfigurationError: it asks for another one.
+    """
+    if stranger := next((path for path in asked if Path(path) not in known), None):
+        raise ConfigurationError(f"{stranger} is no node of an accelerator of this machine.")
+
+
+def _accelerators() -> set[Path]:
+    """List the nodes of every accelerator here."""
+    found: set[Path] = set()
+    for name in DRIVER_NODES:
+        with suppress(HostError):
+            found |= set(nodes_of(name))
+    return found
 
 
 def listen(path: Path, *, uid: int) -> socket.socket:

@@ -71,7 +71,10 @@ def confine_calls(job: Job, *, executes: int | None = None) -> None:
         return
     confined = full or landlock.scopes_signals(landlock.abi())
     only = None if job.spawns and confined else os.getpid()
-    seccomp.install(seccomp.Policy(spawns=job.spawns, signals_only=only, sessions=full, executes=executes))
+    policy = seccomp.Policy(
+        spawns=job.spawns, signals_only=only, sessions=full, executes=executes, netlink=bool(job.devices)
+    )
+    seccomp.install(policy)
 
 
 def _entry(name: str) -> Callable[[Path], object]:
@@ -108,7 +111,7 @@ def _take_rights_away(job: Job) -> None:
     if job.level is not Level.NONE:
         kernel.drop_bounding_capabilities()
     if job.uid is not None:
-        os.setgroups([])
+        os.setgroups(_groups_of(job.devices))
         os.setresgid(job.uid, job.uid, job.uid)
         os.setresuid(job.uid, job.uid, job.uid)
     _check_readable(job)
@@ -119,6 +122,11 @@ def _take_rights_away(job: Job) -> None:
     kernel.drop_capabilities()
     if job.level is Level.PARTIAL or landlock.abi() > 0:
         _confine_paths(job)
+
+
+def _groups_of(devices: tuple[str, ...]) -> list[int]:
+    """Name the groups that devices belong to, as udev rules set them; root's own is never passed on."""
+    return sorted({Path(path).stat().st_gid for path in devices} - {0})
 
 
 def _check_readable(job: Job) -> None:
@@ -137,6 +145,7 @@ def _confine_paths(job: Job) -> None:
         readable=(*paths.readable(job), *paths.existing(paths.OWN_PROC)),
         writable=writable,
         devices=paths.existing(paths.DEVICES),
+        controlled=job.devices,
     )
 
 

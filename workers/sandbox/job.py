@@ -22,6 +22,7 @@ class Job:
         cgroup: control group of this run alone; None where none was delegated.
         uid: user the child becomes; None keeps the worker's (which then is no root).
         foreign: where the child's interpreter is, when it is none of this machine's.
+        devices: nodes of accelerators that the child may read, write and control.
     """
 
     entry: str
@@ -37,6 +38,7 @@ class Job:
     cores: tuple[int, ...] | None
     cgroup: str | None = None
     foreign: Foreign | None = None
+    devices: tuple[str, ...] = ()
 
     def locate(self, path: str) -> str:
         return path if self.foreign is None else self.foreign.locate(path)

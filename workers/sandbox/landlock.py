@@ -72,8 +72,12 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         os.close(opened)
 
 
-def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str]) -> None:
+def restrict(
+    *, readable: Iterable[str], writable: Iterable[str], devices: Iterable[str], controlled: Iterable[str] = ()
+) -> None:
     """Confine this process and all it starts, for good. Needs no_new_privs.
+
+    `devices` may be read and written; `controlled` ones, or folders of them, take ioctls too.
 
     Raises:
         OSError: the kernel has no landlock, or a path does not exist or may not be opened.
@@ -87,5 +91,7 @@ def restrict(*, readable: Iterable[str], writable: Iterable[str], devices: Itera
         _allow(ruleset, path, handled & ~_EXECUTE)
     for path in devices:
         _allow(ruleset, path, _READ_FILE | _WRITE_FILE)
+    for path in controlled:
+        _allow(ruleset, path, (_READ_FILE | _READ_DIR | _WRITE_FILE | _IOCTL_DEVICE) & handled)
     kernel.syscall(_RESTRICT, ruleset, 0, what="landlock_restrict_self")
     os.close(ruleset)

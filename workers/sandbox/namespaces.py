@@ -57,7 +57,8 @@ def enter_new_root(job: Job) -> None:
         Path(_ROOT + path).mkdir(parents=True, exist_ok=True)
         kernel.mount("tmpfs", _ROOT + path, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, options)
     for path, opened in sources.items():
-        _place(path, opened, link=job.locate(path), writable=path == job.work or path in paths.DEVICES)
+        writable = path == job.work or path in (*paths.DEVICES, *job.devices)
+        _place(path, opened, link=job.locate(path), writable=writable)
     Path(_ROOT, "proc").mkdir(exist_ok=True)
     kernel.mount("proc", _ROOT + "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     if cpuinfo is not None:
@@ -67,7 +68,7 @@ def enter_new_root(job: Job) -> None:
 
 def _open_sources(job: Job) -> dict[str, int]:
     """Open everything that will be visible before the new root hides it; the work folder comes last."""
-    visible = (*paths.readable(job, job.locate), *paths.existing(paths.DEVICES), job.work)
+    visible = (*paths.readable(job, job.locate), *paths.existing(paths.DEVICES), *job.devices, job.work)
     return {path: os.open(job.locate(path), os.O_PATH | os.O_CLOEXEC) for path in visible}
 
 

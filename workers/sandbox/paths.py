@@ -23,6 +23,8 @@ SYSTEM = (
     "/etc/alternatives",
     "/sys/devices/system/cpu",
 )
+OF_ACCELERATORS = ("/sys/devices", "/sys/bus/usb", "/sys/class/apex")
+"""How drivers in user space find their device; shown to a child that has one, and to no other."""
 OWN_PROC = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm/overcommit_memory")
 
 
@@ -42,6 +44,6 @@ def existing(candidates: Iterable[str], locate: Callable[[str], str] = str) -> t
 
 def readable(job: Job, locate: Callable[[str], str] = str) -> tuple[str, ...]:
     """Return every path the child may read, parents before children; what the job names has to exist."""
-    system = existing(SYSTEM, locate)
+    system = existing((*SYSTEM, *(OF_ACCELERATORS if job.devices else ())), locate)
     wanted = dict.fromkeys((*system, *interpreter(job), job.import_root, *job.code, *job.readable))
     return tuple(sorted(wanted, key=lambda path: path.count("/")))

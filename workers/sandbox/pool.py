@@ -191,6 +191,7 @@ class Pool:
             uid=uid,
             cores=call.cores,
             foreign=call.foreign,
+            devices=tuple(str(path.absolute()) for path in call.devices),
         )
 
 

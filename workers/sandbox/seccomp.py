@@ -24,6 +24,8 @@ _NR, _ARCH = 0, 4
 _CLONE_NAMESPACES = 0x7E020000
 _CLONE_THREAD = 0x00010000
 _SOCK_TYPE_MASK, _SOCK_DGRAM = 0xF, 2
+_AF_NETLINK = 16
+_OF_NETLINK = ("socket", "bind")
 _OWNERS = (8, 15)
 """F_SETOWN and F_SETOWN_EX: a pipe could then signal another process."""
 
@@ -37,12 +39,14 @@ class Policy:
         signals_only: the one process it may signal; None when namespaces or landlock confine signals.
         sessions: it may leave its session (only where a pid namespace holds its tree together).
         executes: the one descriptor that a program may be run from, whatever else is denied.
+        netlink: sockets to the kernel are allowed, and none to anywhere else: libusb does not start without one.
     """
 
     spawns: bool
     signals_only: int | None
     sessions: bool
     executes: int | None = None
+    netlink: bool = False
 
 
 def _fetch(offset: int) -> Instruction:
@@ -140,6 +144,8 @@ def program(policy: Policy, machine: str) -> list[Instruction]:
         denied.pop("execveat", None)
     if not policy.sessions:
         denied |= syscalls.NEW_SESSIONS
+    if policy.netlink:
+        denied = {name: value for name, value in denied.items() if name not in _OF_NETLINK}
     rules = _architecture(machine)
     for value in syscalls.numbers(denied, machine).values():
         rules += _deny(value)
@@ -147,6 +153,8 @@ def program(policy: Policy, machine: str) -> list[Instruction]:
     rules += _deny_if_argument(number["fcntl"], 1, _OWNERS)
     if policy.executes is not None and not policy.spawns:
         rules += _deny_unless_argument(number["execveat"], 0, (policy.executes,))
+    if policy.netlink:
+        rules += _deny_unless_argument(number["socket"], 0, (_AF_NETLINK,))
     if policy.signals_only is not None:
         rules += _signalling(number, policy.signals_only)
     return [*rules, _return(_ALLOW)]

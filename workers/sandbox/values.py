@@ -94,6 +94,7 @@ class Call:
         cores: processors the child is pinned to.
         foreign: where the child's interpreter is, when it is none of this machine's; `environment` is this machine's
             then, which only starts it.
+        devices: nodes of accelerators that the child may read, write and control.
     """
 
     environment: Path
@@ -106,6 +107,7 @@ class Call:
     spawns: bool = False
     cores: tuple[int, ...] | None = None
     foreign: Foreign | None = None
+    devices: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
