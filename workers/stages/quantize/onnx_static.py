@@ -85,13 +85,7 @@ def ways(method: str | None, dot_product: bool) -> tuple[Way, ...]:
         return (every, weighted, *fallback)
     average = Way("moving average, weighted operators", moving_average=True)
     seven = Way(f"moving average, weighted operators{bits}", moving_average=True, narrow=True)
-    cut = Way(f"Percentile, weighted operators{bits}", "Percentile", narrow=narrow)
-    return (
-        Way("MinMax, every operator", weighted_only=False),
-        average,
-        *((seven,) if narrow else ()),
-        cut,
-    )
+    return (Way("MinMax, every operator", weighted_only=False), average, *((seven,) if narrow else ()))
 
 
 def quantize(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, only: str | None = None) -> None:

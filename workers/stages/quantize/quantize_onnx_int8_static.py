@@ -5,8 +5,8 @@ Document: https://onnxruntime.ai/docs/performance/model-optimizations/quantizati
 Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
 Limits: activations are uint8 and weights int8 (the fast kernels of x86 and ARM). CPUs without dot-product instructions
 add pairs of products in 16 bits, which saturate: for them weights keep 7 bits where that is nearer, but in depthwise
-convolutions. Ranges are spanned (MinMax), averaged, or cut (Percentile, Entropy); a method that fails or is further off
-gives way to MinMax. Recurrent layers stay in float.
+convolutions. Ranges are spanned (MinMax) or averaged, and cut (Percentile, Entropy) where that is asked for: when such
+a method fails or is further off, it gives way to MinMax. Recurrent layers stay in float.
 """
 
 from __future__ import annotations

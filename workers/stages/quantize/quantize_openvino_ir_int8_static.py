@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PRESETS = ("mixed", "performance")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
+WEIGHTED = (*CONVOLUTIONS, "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
 FLOAT_LAYERS = 4
 """Convolutions nearest the input: all others stand on their errors, and they are often the most sensitive."""
 
@@ -51,7 +52,10 @@ class QuantizeOpenVinoOptions(CalibratedOptions):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Arguments of nncf.quantize that differ from one candidate to the next; the first `float_layers` stay float32."""
+    """Arguments of nncf.quantize that differ from one candidate to the next.
+
+    The first `float_layers` convolutions and the operators named in `keep_float` stay float32.
+    """
 
     name: str
     preset: str = "mixed"
@@ -59,6 +63,7 @@ class Way:
     transformer: bool = False
     narrow: bool = False
     float_layers: int = 0
+    keep_float: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -82,7 +87,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: QuantizeOpenVi
 
 @stage(
     name="quantize-openvino-ir-int8-static",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.OPENVINO_IR,
@@ -112,7 +117,7 @@ def run(given: StageInput) -> StageOutput:
     size = given.options.subset_size or len(samples.calibration)
     judge = Judge(given, Format.OPENVINO_IR, samples.selection)
     chosen = choose(judge, [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted])
-    return chosen.output(_reproduce(next(way for way in wanted if way.name == chosen.name), size))
+    return chosen.output(repeated(next(way for way in wanted if way.name == chosen.name), size))
 
 
 def ways(options: QuantizeOpenVinoOptions, layers: set[str], dot_product: bool) -> tuple[Way, ...]:
@@ -136,18 +141,26 @@ def ways(options: QuantizeOpenVinoOptions, layers: set[str], dot_product: bool) 
     return found[options.fast_bias_correction]
 
 
-def quantize(model: Path, rows: list[Feeds], way: Way, subset_size: int) -> openvino.Model:
-    """Return the int8 model of an IR; each row holds one sample by input name."""
+def quantize(model: Path, rows: list[Feeds], way: Way, subset_size: int, *, only: str | None = None) -> openvino.Model:
+    """Return the int8 model of an IR; a row holds one sample by input name, `only` is the one operator to quantize."""
     import nncf
     import openvino
 
     source = openvino.Core().read_model(model)
-    convolutions = [node.friendly_name for node in source.get_ordered_ops() if node.get_type_name() in CONVOLUTIONS]
-    kept = nncf.IgnoredScope(names=convolutions[: way.float_layers], validate=False)
+    if only:
+        kept = [node.friendly_name for node in source.get_ordered_ops() if node.friendly_name != only]
+    else:
+        kept = [*operators(source, CONVOLUTIONS)[: way.float_layers], *way.keep_float]
+    scope = nncf.IgnoredScope(names=kept, validate=False)
     quantized: openvino.Model = nncf.quantize(
-        source, nncf.Dataset(rows), subset_size=subset_size, ignored_scope=kept, **way.arguments
+        source, nncf.Dataset(rows), subset_size=subset_size, ignored_scope=scope, **way.arguments
     )
     return quantized
+
+
+def operators(model: openvino.Model, kinds: tuple[str, ...]) -> list[str]:
+    """Name the operators of these kinds, first to last."""
+    return [node.friendly_name for node in model.get_ordered_ops() if node.get_type_name() in kinds]
 
 
 def _writer(model: Path, samples: Samples, way: Way, subset_size: int) -> Callable[[Path], None]:
@@ -158,7 +171,7 @@ def _writer(model: Path, samples: Samples, way: Way, subset_size: int) -> Callab
     return make
 
 
-def _reproduce(way: Way, subset_size: int) -> str:
+def repeated(way: Way, subset_size: int) -> str:
     """Repeat the call on a model and calibration.npz, whose arrays are named as the model's inputs."""
     return python_command(
         "import numpy, openvino",

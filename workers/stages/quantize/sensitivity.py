@@ -12,7 +12,7 @@ from typing import Any
 from farm.domain.errors import ToolchainError
 from workers.stages.quantize.selection import Judge
 
-SAMPLES = 4
+SAMPLES = 2
 """Samples that a ranking is made on at most: each of them is run for every operator."""
 BUDGET_S = 120.0
 
