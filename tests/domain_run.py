@@ -24,6 +24,7 @@ def layer(tensor: str, sqnr_db: float) -> dict[str, Any]:
         "cosine": 0.99,
         "max_abs_error": 0.1,
         "max_abs_value": 2.0,
+        "clipped_share": 0.0,
     }
 
 

@@ -12,7 +12,7 @@ from farm.domain.stage import TRANSFORMS, Kind
 
 _DEEPEST = 64
 _NUMERICS = ("sqnr_db", "cosine", "max_abs_error")
-_LAYER_NUMBERS = ("sqnr_db", "cosine", "max_abs_error", "max_abs_value")
+_LAYER_NUMBERS = ("sqnr_db", "cosine", "max_abs_error", "max_abs_value", "clipped_share")
 _ARTIFACT_LISTS = ("inputs", "outputs", "contract_changes")
 
 

@@ -16,6 +16,8 @@ from farm.report.row import WHY_INVALID, order
 
 POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
 SHORT = 220
+CLIPPED = 0.01
+"""Share of a layer's values from which on it is told that they are cut off."""
 UNKNOWN = "No entry of the knowledge base knows this message"
 _BY_ACTOR = {
     "submitter": "Change the request or the model as the message says, and submit again.",
@@ -225,7 +227,7 @@ def _first_bad(stage: str, numerics: Numerics) -> str:
     was = f", after {text.decibels(before[-1].sqnr_db)} at {before[-1].stage}" if before else ""
     named = ""
     if numerics.first_bad_tensor:
-        named = f" {'in layer' if numerics.names_a_layer else 'in output'} {numerics.first_bad_tensor}"
+        named = f" {'in layer' if numerics.bad_layer else 'in output'} {numerics.first_bad_tensor}"
     return f"The first stage that falls is {stage}{named}{f': {text.decibels(bad.sqnr_db)}' if bad else ''}{was}."
 
 
@@ -234,6 +236,12 @@ def _layers(numerics: Numerics) -> Iterator[str]:
     worst = [f"{one.tensor} ({one.operator}) {text.decibels(one.sqnr_db)}" for one in numerics.worst_layers]
     if worst:
         yield f"The layers furthest from the float model's, on one sample: {', '.join(worst)}."
+    bad = numerics.bad_layer
+    if bad is not None and bad.clipped_share >= CLIPPED:
+        yield (
+            f"{bad.clipped_share:.0%} of the values of {bad.tensor} are cut off: they lie beyond the range that the "
+            "quantized file has for them, as after calibration on samples smaller than those in use."
+        )
     if numerics.per_layer_note:
         yield f"{'Of its layers' if worst else 'Its layers are not compared'}: {numerics.per_layer_note}"
 

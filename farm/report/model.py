@@ -125,7 +125,10 @@ class StageNumerics(Part):
 
 
 class Layer(Part):
-    """One inner tensor of a quantized model against the float model's, on one sample on a build host."""
+    """One inner tensor of a quantized model against the float model's, on one sample on a build host.
+
+    `clipped_share` of the float values lies beyond all that the quantized file gives there.
+    """
 
     tensor: str
     operator: str
@@ -133,6 +136,7 @@ class Layer(Part):
     cosine: float
     max_abs_error: float
     max_abs_value: float
+    clipped_share: float = 0.0
 
 
 class Numerics(Part):
@@ -161,9 +165,9 @@ class Numerics(Part):
         return sorted(self.per_layer or [], key=lambda layer: layer.sqnr_db)[:5]
 
     @property
-    def names_a_layer(self) -> bool:
-        """Tell whether `first_bad_tensor` is one of the layers, other than an output."""
-        return any(layer.tensor == self.first_bad_tensor for layer in self.per_layer or [])
+    def bad_layer(self) -> Layer | None:
+        """Give the layer that `first_bad_tensor` names; None where it names an output, or nothing."""
+        return next((one for one in self.per_layer or [] if one.tensor == self.first_bad_tensor), None)
 
 
 class Accuracy(Part):

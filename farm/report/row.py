@@ -87,7 +87,7 @@ def _numerics(numerics: Numerics) -> str:
         return ""
     bad = next((entry for entry in numerics.by_stage if entry.is_bad), None)
     reached = f": {text.decibels(bad.sqnr_db)}, {bad.limit_db:.0f} dB are needed" if bad and bad.limit_db else ""
-    place = "layer" if numerics.names_a_layer else "output"
+    place = "layer" if numerics.bad_layer else "output"
     tensor = f" in {place} {numerics.first_bad_tensor!r}" if numerics.first_bad_tensor else ""
     return text.plain(f"numerics first fall at {numerics.first_bad_stage}{tensor}{reached}.")
 

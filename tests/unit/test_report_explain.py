@@ -115,6 +115,14 @@ def test_the_first_bad_layer_is_named_and_the_five_worst_are_told() -> None:
     assert story.tensor == "/act2/Relu_output_0"
 
 
+def test_values_that_are_cut_off_are_told_of_the_first_bad_layer() -> None:
+    layers = samples.poor_layers_result()["numerics"]["per_layer"]
+    (story,) = told(samples.poor_layers_result(per_layer=[one | {"clipped_share": 0.43} for one in layers]))
+
+    assert story.told[3].startswith("43% of the values of /act2/Relu_output_0 are cut off")
+    assert sum("cut off" in sentence for sentence in story.told) == 1
+
+
 def test_why_no_layer_is_named_is_told() -> None:
     (story,) = told(samples.poor_layers_result(per_layer=None, per_layer_note="no stage reads them.", tensor="logits"))
 

@@ -77,6 +77,7 @@ LAYERS = [
         "cosine": 0.999,
         "max_abs_error": 0.1,
         "max_abs_value": 2,
+        "clipped_share": 0.0,
     }
 ]
 TRACED = {"layers": LAYERS, "note": None}

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from farm.domain.codec import encode
-from farm.domain.errors import CorruptModel, CustomOperator, Incompatible, MissingFile, UnsafeModel
+from farm.domain.errors import BadRequest, CorruptModel, CustomOperator, Incompatible, MissingFile, UnsafeModel
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
@@ -37,7 +37,7 @@ _UNREGISTERED = re.compile(
 
 @stage(
     name="inspect-onnx",
-    version="1",
+    version="2",
     kind=Kind.INSPECT,
     source=Format.ONNX,
     environment="builder",
@@ -50,11 +50,13 @@ def run(given: StageInput) -> StageOutput:
 
     Returns: facts, the JSON of ModelFacts; `parameters` counts every stored tensor, `extra` holds ir_version,
         operator-set domains and external data files.
-    Raises: CorruptModel, MissingFile, UnsafeModel, CustomOperator, Incompatible.
+    Raises: CorruptModel, MissingFile, UnsafeModel, CustomOperator, Incompatible; BadRequest for a model that was
+        exported in training mode.
     """
     path = given.files["model"]
     model = _parse(entry_file(path, SUFFIXES))
     external = _check_external(model, path)
+    _refuse_training(model)
     operators = Counter(_qualified(node) for node in _nodes(model.graph))
     session = _open(path, model)
     facts = ModelFacts(
@@ -91,6 +93,38 @@ def _parse(entry: Path) -> Any:
     if not model.opset_import or not model.graph.node:
         raise CorruptModel(f"{entry.name} is not an ONNX model: it has no operator set or no node.", remedy=RESAVE)
     return model
+
+
+def _refuse_training(model: Any) -> None:
+    """See that no dropout drops and no batch norm follows the batch.
+
+    Raises:
+        BadRequest: naming the operator and its node.
+    """
+    for node in _nodes(model.graph):
+        if node.domain in ("", DEFAULT_DOMAIN) and _is_training(model, node):
+            name = f" ({plain(node.name, limit=200)})" if node.name else ""
+            raise BadRequest(
+                f"The model was exported in training mode: {node.op_type}{name} is active.",
+                remedy="Call model.eval() and export it again; torch.onnx.export takes training=TrainingMode.EVAL.",
+                operator=node.op_type,
+            )
+
+
+def _is_training(model: Any, node: Any) -> bool:
+    if node.op_type == "BatchNormalization":
+        return any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
+        return False
+    flags = [tensor for tensor in model.graph.initializer if tensor.name == node.input[2]]
+    flags += [
+        attribute.t
+        for other in model.graph.node
+        if other.op_type == "Constant" and node.input[2] in other.output
+        for attribute in other.attribute
+        if attribute.name == "value"
+    ]
+    return any(any(flag.raw_data) or any(flag.int32_data) for flag in flags)
 
 
 def _opset(model: Any) -> int | None:

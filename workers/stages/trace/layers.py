@@ -38,6 +38,8 @@ GROUP = 16
 """Tensors that are read in one run: what bounds the memory."""
 MOST = 400
 """Tensors that are compared at most."""
+MARGIN = 0.05
+"""What rounding may take off the ends of a tensor's range, as a share of it, before its values count as clipped."""
 LONGEST_S = 60.0
 """After so long no further group is begun."""
 
@@ -50,7 +52,8 @@ def run_trace(source: Format, open_pair: Opener, given: StageInput) -> StageOutp
         open_pair: opens them.
         given: files["model"] (quantized, whose contract it is), files["float"] and files["samples"].
     Returns: facts {"layers": a list in the order of execution of {"tensor", "operator", "sqnr_db", "cosine",
-        "max_abs_error", "max_abs_value"}, or None where nothing could be matched; "note": what was left out, or None}.
+        "max_abs_error", "max_abs_value", "clipped_share"}, or None where nothing could be matched; "note": what was
+        left out, or None}.
     Raises: ArtifactBroken when a file does not load or run with its inner tensors shown.
     """
     contract = declared_contract(given)
@@ -98,7 +101,17 @@ def _layers(
                     "cosine": round(error.cosine, 6),
                     "max_abs_error": float(f"{error.max_abs_error:.4g}"),
                     "max_abs_value": float(f"{error.peak:.4g}"),
+                    "clipped_share": round(clipped_share(expected, actual), 4),
                 }
+
+
+def clipped_share(expected: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Tell what share of the float values lies beyond all quantized ones by more than MARGIN of their span."""
+    import numpy as np
+
+    low, high = float(actual.min()), float(actual.max())
+    margin = MARGIN * (high - low)
+    return float(np.mean((expected < low - margin) | (expected > high + margin)))
 
 
 def _spread(taps: Sequence[Tap]) -> Sequence[Tap]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from workers.stages.trace.pairs import Compared
 
+INPUT = "Input"
+"""Stands for an operator where a quantized input of the model is a layer."""
 SEEN_AS = "{}_DequantizeLinear_Output"
 
 
@@ -37,19 +39,22 @@ class OnnxPair:
         self._work, self._after = work, load_inlined(after)
         self._before = _prepared(before, self._after, work)
         held = {name for node in self._after.graph.node for name in node.output}
-        found = [
+        given = [value.name for value in self._before.graph.input if SEEN_AS.format(value.name) in held]
+        found = [Tap(name, INPUT, name, SEEN_AS.format(name)) for name in given]
+        found += [
             Tap(name, node.op_type, name, seen)
             for name, numbered, node in _numbered(self._before)
             if (seen := _seen(name, numbered, held)) is not None
         ]
         self.taps = tuple(found)
-        self.total = sum(1 for _ in _numbered(self._before))
+        self.total = len(given) + sum(1 for _ in _numbered(self._before))
 
     def values(self, taps: Sequence[Tap], before: Feeds, after: Feeds) -> Iterator[Compared]:
-        expected = self._run(self._before, [tap.before for tap in taps], before)
+        made = [tap.before for tap in taps if tap.operator != INPUT]
+        expected = {**before, **(self._run(self._before, made, before) if made else {})}
         actual = self._run(self._after, [tap.after for tap in taps], after)
         for tap in taps:
-            yield tap, expected.pop(tap.before), actual.pop(tap.after)
+            yield tap, expected[tap.before], actual[tap.after]
 
     def _run(self, model: onnx.ModelProto, names: Sequence[str], feeds: Feeds) -> dict[str, NDArray[Any]]:
         import onnx
