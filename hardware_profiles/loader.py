@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from hardware_profiles.features import KNOWN
 from hardware_profiles.schema import Profile, near_misses
 
 FOLDER = Path(__file__).parent
@@ -42,9 +43,42 @@ def _load(folder: Path) -> dict[str, Profile]:
     return {name: profile for name, profile in profiles.items() if not profile.abstract}
 
 
-def _read_all(folder: Path, problems: list[str]) -> dict[str, Raw]:
+def lint(files: Sequence[Path] = (), folder: Path = FOLDER) -> list[str]:
+    """List every problem of profile files: unknown keys, impossible features, circles of inheritance, and the rest.
+
+    Args:
+        files: files to look at, read beside those of the folder, which they may extend or replace; none: all of it.
+        folder: where the profiles are.
+    """
+    problems: list[str] = []
+    raws = _read_all(folder, problems)
+    if files:
+        problems.clear()
+        raws |= _read_each(files, problems)
+    names = [path.stem for path in files] if files else list(raws)
+    for name in names:
+        if name in raws:
+            _build(name, raws, problems)
+    return list(dict.fromkeys(problems))
+
+
+def json_schema() -> dict[str, Any]:
+    """Describe a profile file as JSON schema, for editors: what a parent may give is not required."""
+    schema = Profile.model_json_schema()
+    names = sorted(frozenset().union(*KNOWN.values()))
+    cpu, identity = (schema["$defs"][section]["properties"] for section in ("Cpu", "IdentityEvidence"))
+    for properties, key in (
+        *((cpu, key) for key in ("features_required", "features_forbidden")),
+        *((identity, key) for key in ("features", "features_absent")),
+    ):
+        properties[key]["items"] = {"enum": names, "type": "string"}
+    schema["required"] = ["name", "title", "sources"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _read_each(files: Iterable[Path], problems: list[str]) -> dict[str, Raw]:
     raws = {}
-    for path in sorted(folder.glob("*.yaml")):
+    for path in files:
         try:
             raws[path.stem] = _read(path)
         except ProfileError as exc:
@@ -52,9 +86,15 @@ def _read_all(folder: Path, problems: list[str]) -> dict[str, Raw]:
     return raws
 
 
+def _read_all(folder: Path, problems: list[str]) -> dict[str, Raw]:
+    return _read_each(sorted(folder.glob("*.yaml")), problems)
+
+
 def _read(path: Path) -> Raw:
     try:
         raw = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
+    except OSError as exc:
+        raise ProfileError(f"{path}: can't be read: {exc.strerror}") from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ProfileError(f"{path.name}: not readable as YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(raw, dict):

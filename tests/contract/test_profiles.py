@@ -12,6 +12,8 @@ from workers.host.probe import probe
 
 TREES = Path(__file__).parents[1] / "trees"
 IDENTITIES = {
+    "raspberry-pi-3b-plus": "raspberry-pi-3b-plus",
+    "raspberry-pi-zero-2-w": "raspberry-pi-zero-2-w",
     "raspberry-pi-4": "raspberry-pi-4",
     "raspberry-pi-5": "raspberry-pi-5",
     "coral-dev-board": "coral-dev-board",
