@@ -10,8 +10,8 @@ from hardware_profiles.schema import Profile
 HEAD = """# Hardware profiles
 
 Written by `farm profiles docs > docs/profiles.md` from `hardware_profiles/*.yaml`; don't edit it. A profile is *backed*
-when a tree of such a machine is among the tests (`tests/trees`, each reconstructed from public dumps, none copied from a
-machine in one piece); the others are *unverified*. No profile has been checked on a real board yet.
+when a tree of such a machine is among the tests (`tests/trees`, each reconstructed from public dumps, none copied from
+a machine in one piece); the others are *unverified*. No profile has been checked on a real board yet.
 
 Check files with `farm profiles lint [FILE…]`. For completion in editors: `farm profiles schema > profile.schema.json`,
 and `# yaml-language-server: $schema=profile.schema.json` as a file's first line.
