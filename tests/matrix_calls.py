@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ _SCRIPTS = ("stage_models.py", "stage_fixtures.py", "transform_fixtures.py")
 
 def key_of(spec: StageSpec, before: str, options: Mapping[str, Any]) -> str:
     """Name what a stage makes of what `before` names: a source format, or the key of the stage before it."""
-    file = Path(inspect.getsourcefile(spec.run) or "").read_bytes()
+    run = spec.run.func if isinstance(spec.run, partial) else spec.run
+    file = Path(inspect.getsourcefile(run) or "").read_bytes()
     told = [_scripts(), spec.name, spec.version, lock_digest(spec.environment), before, json.dumps(encode(options))]
     return hashlib.sha256("\0".join(told).encode() + file).hexdigest()[:32]
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import ContractMismatch
-from farm.domain.facts import TensorSpec
+from farm.domain.facts import Format, TensorSpec
+from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes.openvino import named_ports, refusals
-from workers.stages.tool_calls import tool_call
+from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.transforms import interface, proven
 
 if TYPE_CHECKING:
     import openvino
@@ -98,6 +100,36 @@ def _ports(ports: Sequence[Any], names: Sequence[str]) -> list[Any]:
 def _mismatch(ports: Sequence[Any], names: Sequence[str]) -> ContractMismatch:
     found = ", ".join(name for _, name in named_ports(ports)) or "none"
     return ContractMismatch(f"The model has the tensors {', '.join(names) or 'none'}, OpenVINO's form of it {found}.")
+
+
+def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
+    """Convert a file that openvino reads by itself; tensors keep the file's names and order.
+
+    Raises:
+        ConversionFailed: an operator without a conversion rule, named.
+        NumericsBroken: the IR does not compute the model's function.
+    """
+    import openvino
+
+    inputs, outputs = interface(given)
+    with openvino_call():
+        model = openvino.convert_model(file)
+        fix_axes(model, inputs)
+        rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})
+        path = save(model, given.work)
+    shapes = {spec.name: list(spec.static_shape) for spec in inputs}
+    return proven(
+        given,
+        path,
+        source=source,
+        target=Format.OPENVINO_IR,
+        reproduce=python_command(
+            "import openvino",
+            f"model = openvino.convert_model('model{file.suffix}')",
+            f"model.reshape({shapes!r})",
+            "openvino.save_model(model, 'openvino/model.xml', compress_to_fp16=False)",
+        ),
+    )
 
 
 def save(model: openvino.Model, work: Path) -> Path:

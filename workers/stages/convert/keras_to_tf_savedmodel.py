@@ -11,14 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from farm.domain.facts import Format
-from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes.keras import KerasSession
-from workers.stages.convert.tensorflow_models import keras_function
+from workers.stages.convert.tensorflow_models import keras_function, register
 from workers.stages.saved_models import save, signature_names
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import proven
-
-PRELOAD = ("tensorflow", "keras")
 
 
 def convert(given: StageInput, source: Format) -> StageOutput:
@@ -56,29 +54,4 @@ def write(path: Path, folder: Path) -> dict[str, str]:
     return signature_names([spec.name for spec in session.inputs])
 
 
-@stage(
-    name="keras-to-tf-savedmodel",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS,
-    target=Format.TF_SAVEDMODEL,
-    tools=("tensorflow-cpu", "keras"),
-    preload=PRELOAD,
-)
-def convert_keras(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS)
-
-
-@stage(
-    name="keras-h5-to-tf-savedmodel",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS_H5,
-    target=Format.TF_SAVEDMODEL,
-    tools=("tensorflow-cpu", "keras", "h5py"),
-    preload=PRELOAD,
-)
-def convert_keras_h5(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS_H5)
+register(convert, to="tf-savedmodel", target=Format.TF_SAVEDMODEL, preload=("tensorflow", "keras"))

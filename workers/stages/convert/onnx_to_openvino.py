@@ -12,9 +12,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, openvino_call, rename, save
-from workers.stages.tool_calls import python_command
-from workers.stages.transforms import interface, proven
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, convert_file
 
 
 @stage(
@@ -35,25 +33,4 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without a conversion rule, named.
         NumericsBroken: the IR does not compute the model's function.
     """
-    import openvino
-
-    inputs, outputs = interface(given)
-    file = entry_file(given.files["model"], SUFFIXES)
-    with openvino_call():
-        model = openvino.convert_model(file)
-        fix_axes(model, inputs)
-        rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})
-        path = save(model, given.work)
-    shapes = {spec.name: list(spec.static_shape) for spec in inputs}
-    return proven(
-        given,
-        path,
-        source=Format.ONNX,
-        target=Format.OPENVINO_IR,
-        reproduce=python_command(
-            "import openvino",
-            "model = openvino.convert_model('model.onnx')",
-            f"model.reshape({shapes!r})",
-            "openvino.save_model(model, 'openvino/model.xml', compress_to_fp16=False)",
-        ),
-    )
+    return convert_file(given, entry_file(given.files["model"], SUFFIXES), Format.ONNX)

@@ -6,8 +6,8 @@ Limits: layouts stay NCHW; every axis is fixed; fewer operators than onnx2tf (no
 three axes), and about 15 s where onnx2tf takes 2.
 
 onnx2torch imports torchvision for non-maximum suppression and RoiAlign alone. Its builds don't load beside this torch,
-so a stand-in without a single function takes its place in this process, and models with those operators are refused.
-onnx2torch also reads shapes from tensors at run time; tracing it with these tensors as constants removes that.
+so a stand-in without a single function takes its place while it is imported, and models with those operators are
+refused. onnx2torch also reads shapes from tensors at run time; tracing it with these tensors as constants removes that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 import operator
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,14 +105,24 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _to_torch(model: onnx.ModelProto) -> torch.fx.GraphModule:
-    package, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-    vars(ops)["roi_align"] = None
-    sys.modules.setdefault("torchvision", package)
-    sys.modules.setdefault("torchvision.ops", ops)
-    import onnx2torch
+    with _without_torchvision():
+        import onnx2torch
 
     module: torch.fx.GraphModule = onnx2torch.convert(model).eval()
     return module
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Let onnx2torch be imported; the stand-in is taken away again, since transformers asks whether there is one."""
+    package, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+    vars(ops)["roi_align"] = None
+    with ExitStack() as held:
+        for module in (package, ops):
+            if module.__name__ not in sys.modules:
+                sys.modules[module.__name__] = module
+                held.callback(sys.modules.pop, module.__name__)
+        yield
 
 
 def _traced(module: torch.fx.GraphModule, inputs: tuple[TensorSpec, ...]) -> torch.fx.GraphModule:

@@ -1,5 +1,7 @@
 """SavedModels and Keras models as one TensorFlow function of fixed shapes, in the source's order of tensors.
 
+Every converter of them is one function for the three formats, registered as a stage for each.
+
 Tested with tensorflow-cpu 2.21.0 and keras 3.15.1.
 Document: https://www.tensorflow.org/guide/saved_model, tensorflow/python/saved_model/load.py
 """
@@ -8,14 +10,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from farm.domain.facts import Format, TensorSpec
+from farm.domain.stage import Kind, StageOutput, always, stage
 from workers.runtimes.keras import load_model
 from workers.runtimes.tensorflow import choose_signature, model_folder
 from workers.stages.tool_calls import python_specs
+
+TENSORFLOW = ("tensorflow-cpu",)
+SOURCES = {
+    Format.TF_SAVEDMODEL: ("savedmodel", TENSORFLOW),
+    Format.KERAS: ("keras", (*TENSORFLOW, "keras")),
+    Format.KERAS_H5: ("keras-h5", (*TENSORFLOW, "keras", "h5py")),
+}
+"""What a stage's name says of each format, and the packages that read it."""
+
+
+def register(
+    convert: Callable[..., StageOutput], *, to: str, target: Format, tools: tuple[str, ...] = (), **declared: Any
+) -> None:
+    """Register `convert(given, source=FORMAT)` as a stage of each format but its target, named after it and `to`.
+
+    `tools` are what it needs beside what reads the format; `declared` is as for every stage.
+    """
+    for source, (name, readers) in SOURCES.items():
+        if source is target:
+            continue
+        stage(
+            name=f"{name}-to-{to}",
+            version="1",
+            kind=Kind.CONVERT,
+            environment="builder",
+            check=always,
+            source=source,
+            target=target,
+            tools=(*tools, *readers),
+            **declared,
+        )(partial(convert, source=source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
 from workers.stages.convert.tensorflow_to_tflite import converter_errors
 from workers.stages.onnx_files import rename_interface
 from workers.stages.tool_calls import python_command, tool_call
@@ -68,46 +68,7 @@ def write_onnx(function: FixedFunction, inputs: list[str], outputs: list[str], p
     onnx.save(model, path)
 
 
-@stage(
-    name="savedmodel-to-onnx",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.TF_SAVEDMODEL,
-    target=Format.ONNX,
-    tools=("tf2onnx", "tensorflow-cpu", "onnx"),
-    preload=PRELOAD,
-)
-def convert_saved_model(given: StageInput) -> StageOutput:
-    return convert(given, Format.TF_SAVEDMODEL)
-
-
-@stage(
-    name="keras-to-onnx",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS,
-    target=Format.ONNX,
-    tools=("tf2onnx", "tensorflow-cpu", "keras", "onnx"),
-    preload=PRELOAD,
-)
-def convert_keras(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS)
-
-
-@stage(
-    name="keras-h5-to-onnx",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS_H5,
-    target=Format.ONNX,
-    tools=("tf2onnx", "tensorflow-cpu", "keras", "h5py", "onnx"),
-    preload=PRELOAD,
-)
-def convert_keras_h5(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS_H5)
+register(convert, to="onnx", target=Format.ONNX, tools=("tf2onnx", "onnx"), preload=PRELOAD)
 
 
 @stage(

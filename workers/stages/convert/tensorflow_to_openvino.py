@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from farm.domain.facts import Format
-from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
+from farm.domain.stage import StageInput, StageOutput
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
 from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, openvino_call, rename, save
 from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
@@ -19,7 +19,7 @@ from workers.stages.transforms import interface, proven
 if TYPE_CHECKING:
     import openvino
 
-LOADED = ("tensorflow", "keras", *PRELOAD)
+LOADED = ("tensorflow", "keras")
 
 
 def convert(given: StageInput, source: Format) -> StageOutput:
@@ -62,46 +62,6 @@ def to_openvino(function: FixedFunction, inputs: list[str], outputs: list[str]) 
     return model
 
 
-@stage(
-    name="savedmodel-to-openvino-ir",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.TF_SAVEDMODEL,
-    target=Format.OPENVINO_IR,
-    tools=(*TOOLS, "tensorflow-cpu"),
-    preload=LOADED,
-    timeout_s=TIMEOUT_S,
+register(
+    convert, to="openvino-ir", target=Format.OPENVINO_IR, tools=TOOLS, preload=(*LOADED, *PRELOAD), timeout_s=TIMEOUT_S
 )
-def convert_saved_model(given: StageInput) -> StageOutput:
-    return convert(given, Format.TF_SAVEDMODEL)
-
-
-@stage(
-    name="keras-to-openvino-ir",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS,
-    target=Format.OPENVINO_IR,
-    tools=(*TOOLS, "tensorflow-cpu", "keras"),
-    preload=LOADED,
-    timeout_s=TIMEOUT_S,
-)
-def convert_keras(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS)
-
-
-@stage(
-    name="keras-h5-to-openvino-ir",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS_H5,
-    target=Format.OPENVINO_IR,
-    tools=(*TOOLS, "tensorflow-cpu", "keras", "h5py"),
-    preload=LOADED,
-    timeout_s=TIMEOUT_S,
-)
-def convert_keras_h5(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS_H5)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from farm.domain.facts import Format
-from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
+from farm.domain.stage import StageInput, StageOutput
+from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface, proven
 
@@ -60,43 +60,4 @@ def converter_errors() -> tuple[type[Exception], ...]:
     return (ConverterError, tf.errors.OpError)
 
 
-@stage(
-    name="savedmodel-to-tflite",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.TF_SAVEDMODEL,
-    target=Format.TFLITE,
-    tools=("tensorflow-cpu",),
-    preload=PRELOAD,
-)
-def convert_saved_model(given: StageInput) -> StageOutput:
-    return convert(given, Format.TF_SAVEDMODEL)
-
-
-@stage(
-    name="keras-to-tflite",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS,
-    target=Format.TFLITE,
-    tools=("tensorflow-cpu", "keras"),
-    preload=PRELOAD,
-)
-def convert_keras(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS)
-
-
-@stage(
-    name="keras-h5-to-tflite",
-    version="1",
-    kind=Kind.CONVERT,
-    environment="builder",
-    source=Format.KERAS_H5,
-    target=Format.TFLITE,
-    tools=("tensorflow-cpu", "keras", "h5py"),
-    preload=PRELOAD,
-)
-def convert_keras_h5(given: StageInput) -> StageOutput:
-    return convert(given, Format.KERAS_H5)
+register(convert, to="tflite", target=Format.TFLITE, preload=PRELOAD)
