@@ -121,6 +121,7 @@ def _succeeded(
         "verdicts": [verdict.value for verdict in holding],
         "artifact": _artifact(result, branch, states),
         "numerics": _numerics(result, branch, states),
+        **_mixed(branch, states),
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
@@ -158,6 +159,12 @@ def _numerics(result: PlannedResult, branch: Branch, states: States) -> dict[str
     if not any(figure.numerics for figure in figures):
         return None
     return told | bisect(figures, result.target, _layers(branch, states)) | {"compared_on": branch.compared_on}
+
+
+def _mixed(branch: Branch, states: States) -> dict[str, Any]:
+    """Tell how a stage ranked the operators by what each costs in integers, and which it left in float."""
+    told = [states[key].facts for key in branch.steps if key in states]
+    return {name: facts[name] for facts in told for name in ("sensitivity", "keep_float") if facts and name in facts}
 
 
 def _layers(branch: Branch, states: States) -> LayerFigures | None:

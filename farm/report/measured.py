@@ -27,6 +27,7 @@ def sentences(result: Result) -> list[str]:
         _sustained(told.get("sustained")),
         _energy(told.get("energy")),
         *_operators(result),
+        *_mixed(result),
         *_conditions(result),
     ]
     return [text.plain(sentence) for sentence in said if sentence]
@@ -113,6 +114,17 @@ def _operators(result: Result) -> Iterator[str]:
     if left := left_on_cpu(detail):
         more = f" and {len(left) - SHOWN_NAMES} more" if len(left) > SHOWN_NAMES else ""
         yield f"Left on the CPU: {', '.join(left[:SHOWN_NAMES])}{more}."
+
+
+def _mixed(result: Result) -> Iterator[str]:
+    """Say which operators a quantizer left in float, and what each of the dearest costs in integers."""
+    told = result.model_extra or {}
+    if kept := told.get("keep_float"):
+        more = f" and {len(kept) - SHOWN_NAMES} more" if len(kept) > SHOWN_NAMES else ""
+        yield f"Kept in float: {', '.join(kept[:SHOWN_NAMES])}{more}."
+    if ranking := told.get("sensitivity"):
+        dearest = (f"{one['operator']} {text.decibels(one['sqnr_db'])}" for one in ranking[:SHOWN_NAMES])
+        yield f"Of {len(ranking)} operators quantized alone the dearest are {', '.join(dearest)}."
 
 
 def _conditions(result: Result) -> Iterator[str]:
