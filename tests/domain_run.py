@@ -9,6 +9,7 @@ from typing import Any
 from farm.domain.conclusion import conclude
 from farm.domain.decision import Decision, decide
 from farm.domain.errors import Failure
+from farm.domain.mixing import family_of, grown
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import ENDED, Progress, StepPhase, StepState, branch_failure, may_fall_back
 from tests.domain_world import file
@@ -102,6 +103,9 @@ class Run:
         outputs = {name: file(f"{step.key[:8]}-{name}") for name in ("model", "samples", "repro")}
         self._end(step, phase=StepPhase.SUCCEEDED, facts=facts_of(step, **found), outputs=outputs)
 
+    def succeed_with(self, step: PlannedStep, facts: dict[str, Any]) -> None:
+        self._end(step, phase=StepPhase.SUCCEEDED, facts=facts, outputs={"model": file(f"{step.key[:8]}-model")})
+
     def fail(self, step: PlannedStep, failure: Failure | None, phase: StepPhase = StepPhase.FAILED) -> None:
         self._end(step, phase=phase, failure=failure)
 
@@ -132,7 +136,14 @@ class Run:
         for key in decision.skip:
             assert self.states[key].phase is StepPhase.WAITING
             self.states[key] = replace(self.states[key], phase=StepPhase.SKIPPED)
+        for index, count in decision.grow:
+            self.plan, branch = grown(self.plan, index, self.progress[index].branch, count, self.states)
+            self.progress[index] = replace(self.progress[index], branch=branch)
+            self._enlist(index, branch)
         for index, branch in decision.start:
+            if branch in family_of(self.plan.results[index], self.progress[index].branch):
+                self.progress[index] = replace(self.progress[index], branch=branch)
+                continue
             failure = branch_failure(self.plan, self.progress, index, branch - 1, self.states)
             assert branch == self.progress[index].branch + 1
             assert failure is not None

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from farm.control.guard import failing
 from farm.control.planning import plan_job
 from farm.domain.answers import answers_of
-from farm.domain.codec import decode
+from farm.domain.codec import decode, encode
 from farm.domain.conclusion import DROPPED, conclude
 from farm.domain.decision import Decision, decide
+from farm.domain.mixing import grown
 from farm.domain.plan import Plan
 from farm.domain.progress import Progress, States, StepPhase, StepState
 from farm.ledger import jobs, steps
@@ -39,25 +40,34 @@ def advance(session: Session, job: Job, config: Settings) -> None:
         steps.dispatch(session, [s.step for s in steps.states_of(session, job.id).values()])
         if not plan_job(session, job, config) or job.plan is None:
             return
-    plan = decode(Plan, job.plan)
     age_s = JobRequest.model_validate(job.request).max_measurement_age_s
     rows = jobs.results_of(session, job.id)
-    for decision, states in _decisions(session, job, plan, rows):
-        _apply(session, job, plan, rows, decision, states, age_s)
-    states = steps.states_of(session, job.id)
+    for plan, decision, states in _decisions(session, job, rows):
+        wider = _grow(job, plan, rows, decision, states)
+        _apply(session, job, wider, rows, decision, states, age_s)
+    plan, states = decode(Plan, job.plan), steps.states_of(session, job.id)
     _settle(session, job, plan, rows, {key: state for key, state in states.items() if key in plan.steps})
 
 
-def _decisions(session: Session, job: Job, plan: Plan, rows: Sequence[Result]) -> Iterator[tuple[Decision, States]]:
+def _decisions(session: Session, job: Job, rows: Sequence[Result]) -> Iterator[tuple[Plan, Decision, States]]:
     """Decide, let it be applied, decide again; ends when a decision is empty."""
     while True:
-        states = steps.states_of(session, job.id)
+        plan, states = decode(Plan, job.plan), steps.states_of(session, job.id)
         decision = decide(plan, _progress(rows), states)
         if decision == Decision():
             return
-        yield decision, states
+        yield plan, decision, states
         session.flush()
         session.expire_all()
+
+
+def _grow(job: Job, plan: Plan, rows: Sequence[Result], decision: Decision, states: States) -> Plan:
+    """Write the rounds that join the plan, each as the branch that its result works on now."""
+    for position, count in decision.grow:
+        plan, rows[position].branch = grown(plan, position, rows[position].branch, count, states)
+    if decision.grow:
+        job.plan = encode(plan)
+    return plan
 
 
 def _apply(
@@ -72,7 +82,8 @@ def _apply(
     steps.skip(session, [states[key].step for key in decision.skip])
     for position, branch in decision.start:
         rows[position].branch = branch
-        keys = plan.results[position].branches[branch].steps
+    for position, _ in (*decision.start, *decision.grow):
+        keys = plan.results[position].branches[rows[position].branch].steps
         steps.enlist(session, job, [plan.steps[k] for k in keys], max_measurement_age_s=max_measurement_age_s)
     shrinking = [plan.steps[key] for key in decision.reproduce]
     steps.enlist(session, job, shrinking, max_measurement_age_s=max_measurement_age_s)

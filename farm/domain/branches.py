@@ -12,6 +12,7 @@ from farm.domain.catalogue import Target
 from farm.domain.data import Part, reports
 from farm.domain.errors import EnvironmentMissing
 from farm.domain.facts import ModelFacts, TensorSpec
+from farm.domain.goal import least_sqnr_db
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS
 from farm.domain.plan import SOURCE, Branch, Check, Input, Layers, PlannedStep
 from farm.domain.recipe import BASELINE
@@ -184,8 +185,13 @@ class Row:
         for spec in route.stages:
             data = tuple(Input(role, artifact=self.model.calibration) for role in spec.inputs if role == "calibration")
             told = {"reports": self._reports} if data and spec.asks("reports") else {}
-            made.append(Input("model", step=self._step(spec, (made[-1], *data), **told)))
+            made.append(Input("model", step=self._step(spec, (made[-1], *data), **told, **self._enough(spec))))
         return made
+
+    def _enough(self, spec: StageSpec) -> dict[str, float]:
+        """Tell a stage that trades fidelity for speed which SQNR the job asks for."""
+        least_db = least_sqnr_db(self.steps.wanted.constraints) if spec.asks("enough_db") else None
+        return {} if least_db is None else {"enough_db": least_db}
 
     def _checks(self, route: Route, made: Sequence[Input], reference: Input) -> tuple[Check, ...]:
         """Compare what every stage makes with the source on a build host."""

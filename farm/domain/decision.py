@@ -28,9 +28,14 @@ from farm.domain.search import Fate, Standing, standing
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to write: branches to start, steps to add beside them, to dispatch or to skip, results to conclude."""
+    """What to write: branches to start, steps to add beside them, to dispatch or to skip, results to conclude.
+
+    `start` pairs a result with its branch, `grow` one with the number of operators that its next round of int8-mixed
+    leaves in float.
+    """
 
     start: tuple[tuple[int, int], ...] = ()
+    grow: tuple[tuple[int, int], ...] = ()
     reproduce: tuple[str, ...] = ()
     dispatch: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
@@ -45,7 +50,14 @@ def decide(plan: Plan, progress: Sequence[Progress], states: States) -> Decision
         open_still = not progress[index].concluded
         if open_still and (result.failure is not None or _move(plan, progress, index, states, due)):
             due.conclude.append(index)
-    return Decision(tuple(due.start), tuple(due.reproduce), tuple(due.dispatch), tuple(due.skip), tuple(due.conclude))
+    return Decision(
+        tuple(due.start),
+        tuple(due.grow),
+        tuple(due.reproduce),
+        tuple(due.dispatch),
+        tuple(due.skip),
+        tuple(due.conclude),
+    )
 
 
 _PLACES = {name: place for place, name in enumerate(RECIPES)}
@@ -56,6 +68,7 @@ class _Due:
     """A decision while it is made; dicts keep each key once, in order."""
 
     start: list[tuple[int, int]] = field(default_factory=list)
+    grow: list[tuple[int, int]] = field(default_factory=list)
     reproduce: dict[str, None] = field(default_factory=dict)
     dispatch: dict[str, None] = field(default_factory=dict)
     skip: dict[str, None] = field(default_factory=dict)
@@ -75,9 +88,13 @@ def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, 
     due.dispatch |= dict.fromkeys(key for key in going_on if key not in stands.held and _is_ready(plan, key, states))
     if failure is not None:
         due.skip |= dict.fromkeys(key for key in (*branch.steps, *beside) if _is_doomed(plan, key, states))
-        if may_fall_back(failure) and at + 1 < len(result.branches):
-            due.start.append((index, at + 1))
-            return False
+    if stands.grow is not None or stands.turn is not None:
+        due.grow += [(index, stands.grow)] if stands.grow is not None else []
+        due.start += [(index, stands.turn)] if stands.turn is not None else []
+        return False
+    if failure is not None and may_fall_back(failure) and at + 1 < len(result.branches):
+        due.start.append((index, at + 1))
+        return False
     is_over = _is_over(branch, stands, states) if failure is None else not _is_told_of(result, at, states)
     reproduced = all(key in states and states[key].phase in ENDED for key in beside)
     if not (is_over and reproduced and _baseline_concluded(result, progress)):

@@ -11,6 +11,7 @@ from farm.domain.constraint import Body, Constraint, contradictions, parse_const
 from farm.domain.errors import BadRequest, FarmError
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+FIDELITY = ("accuracy", "sqnr")
 WITH_SCORE, WITHOUT_SCORE = ("accuracy >= 0.99*float",), ("sqnr >= 20dB",)
 """What a search keeps of its fidelity unless it is told: where accuracy is evaluated, and where it is not."""
 
@@ -41,9 +42,24 @@ class Goal:
         alone = [one for one in known if not one.relative or one.quantity.name == "accuracy"]
         return "; ".join(reason for one in alone if (reason := one.broken_by(body, None))) or None
 
+    def misses_fidelity(self, body: Body) -> bool:
+        """Tell whether a result's accuracy or SQNR is not what is asked for, as far as it tells them."""
+        return any(one.broken_by(body, None) is not None for one in self.parsed if one.quantity.name in FIDELITY)
+
+    @property
+    def asks_fidelity(self) -> bool:
+        return any(one.quantity.name in FIDELITY for one in self.parsed)
+
     def answer(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
         """Choose among one model's results."""
         return choose(candidates, self.parsed, self.prefers)
+
+
+def least_sqnr_db(constraints: Sequence[str]) -> float | None:
+    """Return the SQNR in dB that constraints ask for; None when they ask for none."""
+    parsed = [parse_constraint(text) for text in constraints]
+    asked = [one.bound for one in parsed if (one.quantity.name, one.sign, one.relative) == ("sqnr", ">=", False)]
+    return max(asked, default=None)
 
 
 def usual_goal(constraints: Sequence[str], objective: str, *, scored: bool) -> Goal:

@@ -111,7 +111,8 @@ class Branch:
     "calibration" (which flatters what was calibrated on them) or "seeded".
     `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
     should it fail; those steps are none of the branch's own. `probe` is a short measurement that a search ranks by.
-    `layers` is there where the route quantizes.
+    `layers` is there where the route quantizes. `in_float` says how many operators a later round of int8-mixed leaves
+    in float; None of what was planned at first.
     """
 
     route: tuple[str, ...]
@@ -127,6 +128,7 @@ class Branch:
     reproductions: Mapping[str, str] = field(default_factory=dict)
     probe: str | None = None
     layers: Layers | None = None
+    in_float: int | None = None
 
     @property
     def looks(self) -> frozenset[str]:

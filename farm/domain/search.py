@@ -16,6 +16,7 @@ from typing import Any
 from farm.domain.answer import measured_by
 from farm.domain.constraint import QUANTITIES, burden
 from farm.domain.goal import Goal
+from farm.domain.mixing import Round, best_of, family_of, next_count, ranking_of
 from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, may_fall_back
 from farm.domain.recipe import BASELINE
@@ -24,6 +25,9 @@ PROBED_FROM = 3
 """Candidates of one model on one target from which on halving them saves time."""
 NOISE = 0.1
 """Share by which two short measurements of equal files may differ: so near to the better half is in it."""
+
+
+MIXED = "int8-mixed"
 
 
 class Fate(StrEnum):
@@ -36,11 +40,20 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the search says of a candidate: the steps that must not run now, and the reason where it is given up."""
+    """What the search says of a candidate.
+
+    Attributes:
+        held: the steps that must not run now.
+        reason: why it is given up.
+        grow: the next round of int8-mixed is due, with so many operators in float.
+        turn: another branch is the better one: it takes over.
+    """
 
     fate: Fate
     held: tuple[str, ...] = ()
     reason: str | None = None
+    grow: int | None = None
+    turn: int | None = None
 
 
 CHOSEN = Standing(Fate.CHOSEN)
@@ -49,12 +62,16 @@ CHOSEN = Standing(Fate.CHOSEN)
 def standing(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Standing:
     """Say where a result stands in its search; one that is no candidate is measured as it is."""
     result = plan.results[index]
+    if (mixing := _mixing(plan, progress, index, states)) is not None:
+        return mixing
     if not is_candidate(plan, result):
         return CHOSEN
     branch = result.branches[progress[index].branch]
     alone = _alone(plan, result, branch, states)
     if alone is not None:
         return alone
+    if _is_begun(states, branch.measure):
+        return CHOSEN
     rivals = _rivals(plan, result)
     if not all(_is_settled(plan, progress, rival, states) for rival in rivals):
         return Standing(Fate.OPEN, (branch.measure,))
@@ -75,11 +92,14 @@ def is_candidate(plan: Plan, result: PlannedResult) -> bool:
 
 
 def without_needless_probes(results: Sequence[PlannedResult], goals: Mapping[str, Goal]) -> tuple[PlannedResult, ...]:
-    """Take short measurements out where so few candidates of a model are on a target that halving saves nothing."""
+    """Take short measurements out where so few candidates of a model are on a target that halving saves nothing.
+
+    int8-mixed has none: nobody is to wait for its rounds.
+    """
     plan = Plan(results=tuple(results), goals=goals)
     kept = []
     for result in results:
-        if len(_rivals(plan, result)) < PROBED_FROM:
+        if result.recipe == MIXED or len(_rivals(plan, result)) < PROBED_FROM:
             branches = (
                 replace(branch, probe=None, steps=tuple(key for key in branch.steps if key != branch.probe))
                 for branch in result.branches
@@ -103,11 +123,49 @@ def known_of(result: PlannedResult, branch: Branch, states: States) -> dict[str,
     return told
 
 
+def _mixing(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Standing | None:
+    """Say what int8-mixed still has to try; None once its rounds are over, and where there is nothing to find."""
+    result, at = plan.results[index], progress[index].branch
+    goal = plan.goals.get(result.model)
+    if result.recipe != MIXED or not result.branches or goal is None or not goal.asks_fidelity:
+        return None
+    family = family_of(result, at)
+    branch = result.branches[at]
+    ranked = ranking_of(plan, result.branches[family[0]], states)
+    rounds = [one for place in family if (one := _round(plan, progress, index, place, states)) is not None]
+    if len(rounds) < len(family):
+        return Standing(Fate.OPEN, _measurements(branch))
+    if ranked is None:
+        return None
+    count = next_count(rounds, len(ranked[0]) // 2)
+    if count is not None:
+        return Standing(Fate.OPEN, _measurements(branch), grow=count)
+    best = best_of(rounds).branch
+    return Standing(Fate.OPEN, _measurements(branch), turn=best) if best != at else None
+
+
+def _round(plan: Plan, progress: Sequence[Progress], index: int, at: int, states: States) -> Round | None:
+    """Tell what a branch of int8-mixed reached; None while it is not known."""
+    result = plan.results[index]
+    branch = result.branches[at]
+    ranked = ranking_of(plan, branch, states)
+    count = branch.in_float if branch.in_float is not None else ranked[1] if ranked else 0
+    if branch_failure(plan, progress, index, at, states) is not None:
+        return Round(at, count, keeps=False, sqnr_db=None)
+    if not _is_compared(branch, states):
+        return None
+    body = known_of(result, branch, states)
+    keeps = not plan.goals[result.model].misses_fidelity(body)
+    return Round(at, count, keeps, QUANTITIES["sqnr"].read(body))
+
+
+def _is_compared(branch: Branch, states: States) -> bool:
+    return all(_has_succeeded(states, key) for key in (branch.compare, branch.evaluate) if key is not None)
+
+
 def _alone(plan: Plan, result: PlannedResult, branch: Branch, states: States) -> Standing | None:
     """Say where a candidate stands whatever its rivals do; None when it was shortly measured."""
-    if not all(
-        _has_succeeded(states, key) for key in (branch.compare, *((branch.evaluate,) if branch.evaluate else ()))
-    ):
+    if not _is_compared(branch, states):
         return Standing(Fate.OPEN, _measurements(branch))
     broken = plan.goals[result.model].breaks_early(known_of(result, branch, states))
     if broken is not None:
@@ -124,6 +182,7 @@ def _rivals(plan: Plan, result: PlannedResult) -> list[int]:
         for index, other in enumerate(plan.results)
         if (other.model, other.target) == (result.model, result.target)
         and is_candidate(plan, other)
+        and other.recipe != MIXED
         and other.branches[0].probe is not None
     ]
 
@@ -205,6 +264,10 @@ def _measurements(branch: Branch) -> tuple[str, ...]:
 
 def _facts(states: States, key: str, *names: str) -> dict[str, Any]:
     return {name: states[key].facts[name] for name in names} if _has_succeeded(states, key) else {}
+
+
+def _is_begun(states: States, key: str) -> bool:
+    return key in states and states[key].phase not in (StepPhase.WAITING, StepPhase.SKIPPED)
 
 
 def _has_succeeded(states: States, key: str) -> bool:
