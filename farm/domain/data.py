@@ -23,6 +23,10 @@ ENOUGH_BESIDE = 8
 """Different samples that calibration data needs when evaluation data reports."""
 FEW = 64
 """Under so many different samples the report notes that they are few."""
+ROUNDING = 1e-5
+"""Share of a declared range by which values may leave it."""
+DATA_FREE = {"int8-static": "int8-dynamic", "int8-mixed": "int8-dynamic"}
+"""What takes the place of a recipe that calibrates where data is poor: its weights are of the same width."""
 
 ArrayFacts = Mapping[str, Mapping[str, Any]]
 """What inspection found in a data file, by array: dtype, shape, minimum, maximum, constant, rows (digests), classes."""
@@ -118,10 +122,12 @@ def data_notes(
     *,
     what: str,
     ranges: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    classes: int | None = None,
 ) -> list[str]:
     """Say what is poor about a data file, in sentences for the report.
 
-    `ranges` are the ends, both included, that the model declares for an input's values.
+    `ranges` are the ends, both included, that the model or the preprocessing declares for an input's values; `classes`
+    is how many the scored output tells apart.
     """
     digests = sample_digests(arrays, inputs)
     different = len(set(digests))
@@ -135,13 +141,28 @@ def data_notes(
         for name, facts in arrays.items()
         if facts.get("constant") and name != LABELS
     ]
-    notes += [
-        f"The {what} array {name!r} holds values from {arrays[name]['minimum']:g} to {arrays[name]['maximum']:g}; the "
-        f"model declares {low:g} to {high:g}."
-        for name, (low, high) in ranges.items()
-        if "minimum" in arrays.get(name, {}) and not low <= arrays[name]["minimum"] <= arrays[name]["maximum"] <= high
-    ]
-    classes = arrays.get(LABELS, {}).get("classes")
-    if classes == 1:
-        notes.append(f"All labels of the {what} data are the same class.")
-    return notes
+    for name, (low, high) in ranges.items():
+        least, most = arrays.get(name, {}).get("minimum"), arrays.get(name, {}).get("maximum")
+        slack = ROUNDING * (high - low)
+        if least is not None and most is not None and not (low - slack <= least and most <= high + slack):
+            notes.append(
+                f"The {what} array {name!r} holds values from {least:g} to {most:g}; {low:g} to {high:g} is declared."
+            )
+    return notes + _coverage(arrays.get(LABELS, {}).get("classes"), classes, what=what)
+
+
+def _coverage(labelled: int | None, classes: int | None, *, what: str) -> list[str]:
+    """Say which share of the classes the labels reach."""
+    if labelled == 1:
+        return [f"All labels of the {what} data are the same class."]
+    if labelled is not None and classes is not None and labelled < classes:
+        return [f"The labels of the {what} data cover {labelled} of {classes} classes."]
+    return []
+
+
+def data_free_note(recipe: str, notes: Sequence[str]) -> list[str]:
+    """Name the recipe to fall back to where poor data calibrates: the one that quantizes likewise without any."""
+    other = DATA_FREE.get(recipe)
+    if other is None or not any(" calibration " in note for note in notes):
+        return []
+    return [f"{recipe} rests on that calibration data; {other} needs none, so compare the two."]

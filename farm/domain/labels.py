@@ -53,7 +53,7 @@ def _class_errors(metric: str, labels: Mapping[str, Any], outputs: Sequence[Tens
                 remedy="Add samples of other classes, or take the metric top1.",
             )
         ]
-    classes = _classes(outputs)
+    classes = classes_of(outputs)
     by_label = metric in BY_LABEL_METRICS and list(labels.get("shape", ()))[1:] == [classes]
     low, high = labels.get("minimum"), labels.get("maximum")
     if classes is None or by_label or low is None or high is None or (low >= 0 and high < classes):
@@ -67,7 +67,7 @@ def _class_errors(metric: str, labels: Mapping[str, Any], outputs: Sequence[Tens
     ]
 
 
-def _classes(outputs: Sequence[TensorSpec]) -> int | None:
+def classes_of(outputs: Sequence[TensorSpec]) -> int | None:
     """Tell how many classes the scored output has; a lone score has two. None where the file leaves it open."""
     shape = outputs[0].shape if outputs else None
     last = shape[-1] if shape else None

@@ -8,14 +8,15 @@ from typing import Any
 
 from farm.domain.branches import Row, Steps
 from farm.domain.catalogue import Target, near_misses
-from farm.domain.data import data_errors, data_notes, without_calibration
+from farm.domain.data import data_errors, data_free_note, data_notes, without_calibration
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.goal import OBJECTIVES, Goal, goal_errors, usual_goal
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
-from farm.domain.labels import label_errors
+from farm.domain.labels import classes_of, label_errors
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
+from farm.domain.preprocessing import value_ranges
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.search import without_needless_probes
@@ -300,14 +301,17 @@ class _Context:
             inspect=self.model.inspect,
             changes=batch_fixed(facts.inputs, self.fixed),
             refused_routes=tuple(refused),
-            notes=self.notes,
+            notes=(*self.notes, *data_free_note(recipe, self.notes)),
             preprocessing=self.model.preprocessing,
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say what is poor about the model's data."""
-        ranges = (self.model.facts.extra.get("ranges") if self.model.facts else None) or {}
+        facts = self.model.facts
+        ranges = (facts.extra.get("ranges") if facts else None) or {}
+        ranges = value_ranges(self.model.preprocessing) | dict(ranges)
+        classes = classes_of(facts.outputs) if facts else None
         given = (
             ("calibration", self.model.calibration, self.model.calibration_arrays),
             ("evaluation", self.model.evaluation, self.model.evaluation_arrays),
@@ -316,5 +320,5 @@ class _Context:
             note
             for what, file, arrays in given
             if file is not None
-            for note in data_notes(arrays, self.fixed, what=what, ranges=ranges)
+            for note in data_notes(arrays, self.fixed, what=what, ranges=ranges, classes=classes)
         )

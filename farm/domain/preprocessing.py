@@ -87,6 +87,20 @@ class _Reading:
             self.problems.append(f"{key} = {self.told.get(key)!r} is not {wants}")
 
 
+def value_ranges(told: Mapping[str, Any] | None) -> dict[str, tuple[float, float]]:
+    """Tell between which values the input lies that a declaration leads to; nothing without a declaration.
+
+    Args:
+        told: a declaration in full, as `declared` tells it.
+    """
+    if told is None:
+        return {}
+    wanted = decode(Preprocessing, dict(told))
+    means, stds = wanted.mean or (0.0,) * wanted.channels, wanted.std or (1.0,) * wanted.channels
+    ends = [(value * wanted.scale - m) / s for value in (0, 255) for m, s in zip(means, stds, strict=True)]
+    return {wanted.input: (min(ends), max(ends))}
+
+
 DTYPES = ("float32", "float16", "uint8", "int8", "int32")
 
 

@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.domain.data import ENOUGH_ALONE, ENOUGH_BESIDE, Part, data_errors, data_notes, reports, sample_digests, split
+from farm.domain.data import (
+    ENOUGH_ALONE,
+    ENOUGH_BESIDE,
+    Part,
+    data_errors,
+    data_free_note,
+    data_notes,
+    reports,
+    sample_digests,
+    split,
+)
 from farm.domain.facts import TensorSpec
+from farm.domain.preprocessing import declared, read_preprocessing, value_ranges
 
 X = (TensorSpec("x", "float32", (1, 4)),)
 
@@ -102,7 +113,7 @@ def test_values_out_of_what_the_model_declares_are_said() -> None:
 
     assert data_notes(found, X, what="calibration", ranges={"x": (0.0, 255.0)}) == []
     (note,) = data_notes(found, X, what="calibration", ranges={"x": (0.0, 1.0)})
-    assert note == "The calibration array 'x' holds values from 0 to 255; the model declares 0 to 1."
+    assert note == "The calibration array 'x' holds values from 0 to 255; 0 to 1 is declared."
 
 
 def test_too_few_samples_come_with_the_recipes_that_need_none() -> None:
@@ -118,6 +129,38 @@ def test_samples_are_kept_for_the_report_when_nothing_else_reports_and_they_suff
     assert not reports(arrays(*numbered(ENOUGH_ALONE - 1)), X, evaluated=False)
     assert not reports(arrays(*numbered(ENOUGH_ALONE)), X, evaluated=True)
     assert reports({"x": {"dtype": "float32", "shape": [10**6, 4]}}, X, evaluated=False)
+
+
+def test_classes_that_no_label_reaches_are_said() -> None:
+    found = arrays(*numbered(70)) | {"labels": {"classes": 3}}
+
+    assert data_notes(found, X, what="evaluation", classes=10) == [
+        "The labels of the evaluation data cover 3 of 10 classes."
+    ]
+    assert data_notes(found, X, what="evaluation", classes=3) == []
+    assert data_notes(found, X, what="evaluation") == []
+
+
+def test_a_recipe_that_rests_on_poor_calibration_names_what_needs_none() -> None:
+    poor = data_notes(arrays(*numbered(20)), X, what="calibration")
+    elsewhere = data_notes(arrays(*numbered(20)), X, what="evaluation")
+
+    assert data_free_note("int8-static", poor) == [
+        "int8-static rests on that calibration data; int8-dynamic needs none, so compare the two."
+    ]
+    assert data_free_note("int8-static", elsewhere) == []
+    assert data_free_note("float16", poor) == []
+    assert data_free_note("int8-full-integer", poor) == []
+
+
+def test_a_declared_preprocessing_says_between_which_values_the_input_lies() -> None:
+    told = declared(read_preprocessing({"input": "x", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.25]}))
+    ranges = value_ranges(told)
+
+    assert ranges["x"] == pytest.approx((-2.0, 2.0))
+    (note,) = data_notes(arrays(*numbered(70), minimum=0.0, maximum=255.0), X, what="calibration", ranges=ranges)
+    assert "from 0 to 255; -2 to 2 is declared" in note
+    assert value_ranges(None) == {}
 
 
 def test_good_data_has_no_note() -> None:
