@@ -70,7 +70,7 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "refused_routes": list(result.refused_routes),
         "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
-        "notes": list(result.notes),
+        "notes": [*result.notes, *_of_recipe(result.recipe)],
         **_declared(result.preprocessing),
     }
 
@@ -159,6 +159,12 @@ def _numerics(result: PlannedResult, branch: Branch, states: States) -> dict[str
     if not any(figure.numerics for figure in figures):
         return None
     return told | bisect(figures, result.target, _layers(branch, states)) | {"compared_on": branch.compared_on}
+
+
+def _of_recipe(name: str) -> tuple[str, ...]:
+    """Say what a reader of a recipe's results must know, where they are often misread."""
+    recipe = RECIPES.get(name)
+    return (recipe.note,) if recipe and recipe.note else ()
 
 
 def _mixed(branch: Branch, states: States) -> dict[str, Any]:
