@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm import knowledge
+from farm.domain.errors import NumericsBroken
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.knowledge import Diagnosis, telling_lines
 from farm.report import text
@@ -15,7 +16,7 @@ from farm.report.model import Numerics, Report, Result, StepReport
 from farm.report.row import WHY_INVALID, order
 
 POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
-SHORT = 220
+SHORT, LONG = 220, 500
 CLIPPED = 0.01
 """Share of a layer's values from which on it is told that they are cut off."""
 UNKNOWN = "No entry of the knowledge base knows this message"
@@ -106,7 +107,8 @@ def _failed(report: Report, result: Result) -> Story:
     said = f"{evidence.get('log_tail') or ''}\n{result.message or ''}"
     lines = [] if found or evidence.get("cause") else telling_lines(said)
     actor = result.who_must_act.value if result.who_must_act else "us"
-    told = [_what_failed(result, step), _on(operator, tensor), *_tried(result), _meaning(found, evidence, lines)]
+    told = [_what_failed(result, step), _on(operator, tensor), *_tried(result, step)]
+    told += [_meaning(found, evidence, lines), *_reproduced(result), *_fallen(result)]
     disagreement = result.numerics.disagreement if result.numerics else None
     return Story(
         result=text.plain(result.folder),
@@ -150,7 +152,8 @@ def _failed_step(result: Result) -> StepReport | None:
 def _what_failed(result: Result, step: StepReport | None) -> str:
     where = f"Stage {step.stage} failed" if step else "It failed before any stage ran"
     host = f" on host {step.host}" if step and step.host else ""
-    return f"{where}{host} ({result.failure_type or 'unknown failure'}): {_short(result.message or 'no message.')}"
+    why = _short(result.message or "no message.", LONG)
+    return f"{where}{host} ({result.failure_type or 'unknown failure'}): {why}"
 
 
 def _on(operator: str | None, tensor: str | None) -> str:
@@ -158,16 +161,38 @@ def _on(operator: str | None, tensor: str | None) -> str:
     return f"The message names {' and '.join(filter(None, named))}." if any(named) else ""
 
 
-def _tried(result: Result) -> Iterator[str]:
-    """Tell every route in order, with its reason; then those that were refused before."""
+def _tried(result: Result, told: StepReport | None) -> Iterator[str]:
+    """Tell every route in order, with its reason unless it was told; then those that were refused before."""
     routes = [route for route in _extra(result, "routes", []) if isinstance(route, list)]
     for number, route in enumerate(routes, 1):
         bad = next((s for s in result.steps if s.state == "failed" and s.stage in route), None)
         why = f"failed at {bad.stage}: {_short(bad.message or 'see its log')}" if bad else "ended later."
+        why = "failed as told above." if bad is not None and bad is told else why
         if len(routes) > 1:
             yield f"Route {number}, {' → '.join(map(str, route)) or 'the model as it is'}: {why}"
     for refused in _extra(result, "refused_routes", []):
         yield f"Not tried: {_short(str(refused))}"
+
+
+def _reproduced(result: Result) -> Iterator[str]:
+    """Tell of the small model that fails alike, or why there is none."""
+    found = result.reproduction
+    if found is not None and found.file:
+        size = f"{found.nodes} of the model's {found.original_nodes} nodes" if found.nodes else "a part of the model"
+        yield (
+            f"A small reproduction is among the result's files: {found.file} holds {size} with random weights, "
+            f"fails alike in {found.stage}, and can be passed on to the tool's makers."
+        )
+    elif found is not None and found.reason:
+        yield f"There is no small reproduction of the failure in {found.stage}: {_short(found.reason)}"
+
+
+def _fallen(result: Result) -> Iterator[str]:
+    """Tell where the numerics fell, where that is why it failed."""
+    numerics = result.numerics
+    if numerics is not None and numerics.first_bad_stage and result.failure_type == NumericsBroken.code:
+        yield _first_bad(numerics.first_bad_stage, numerics)
+        yield from _layers(numerics)
 
 
 def _diagnosis(result: Result, evidence: dict[str, Any]) -> Diagnosis | None:
@@ -319,9 +344,9 @@ def _shown(name: str | None) -> str | None:
     return text.plain(name) if name else None
 
 
-def _short(message: str) -> str:
+def _short(message: str, limit: int = SHORT) -> str:
     first = " ".join(message.split())
-    return first if len(first) <= SHORT else f"{first[: SHORT - 1]}…"
+    return first if len(first) <= limit else f"{first[: limit - 1]}…"
 
 
 def _plain(sentences: list[str]) -> tuple[str, ...]:

@@ -116,7 +116,8 @@ def _accuracy(result: Result) -> str:
 
 
 def _failure(result: Result) -> str:
-    parts = [f"{result.failure_type or 'failed'}: {result.message or 'no message'}", result.remedy or ""]
+    message = " ".join((result.message or "no message").split())
+    parts = [f"{result.failure_type or 'failed'}: {message}", result.remedy or ""]
     who = f"({result.who_must_act} must act)" if result.who_must_act else ""
     disagreement = result.numerics.disagreement if result.numerics else None
     return text.plain(" ".join(part for part in (*parts, disagreement, who) if part))

@@ -67,9 +67,33 @@ def test_every_route_is_told_in_order_with_its_reason() -> None:
     (story,) = told(failed(steps=[FALLEN, second], routes=routes, refused_routes=["x → y: needs calibration data."]))
 
     listed = [sentence for sentence in story.told if sentence.startswith(("Route", "Not tried"))]
-    assert listed[0].startswith("Route 1, onnx-to-tflite: failed at onnx-to-tflite: litert-torch")
+    assert listed[0] == "Route 1, onnx-to-tflite: failed as told above."
     assert listed[1] == "Route 2, onnx-to-tflite-via-torch: failed at onnx-to-tflite-via-torch: no way"
     assert listed[2] == "Not tried: x → y: needs calibration data."
+
+
+def test_a_small_reproduction_is_told_with_its_size() -> None:
+    found = {"stage": "onnx-to-tflite", "file": "repro.zip", "nodes": 1, "original_nodes": 101, "signature": "x"}
+    (story,) = told(failed(steps=[FALLEN], reproduction=found))
+
+    (sentence,) = (each for each in story.told if "repro.zip" in each)
+    assert "holds 1 of the model's 101 nodes with random weights, fails alike in onnx-to-tflite" in sentence
+
+
+def test_why_there_is_no_small_reproduction_is_told() -> None:
+    found = {"stage": "onnx-to-tflite", "file": None, "reason": "With random weights it succeeds."}
+    (story,) = told(failed(steps=[FALLEN], reproduction=found))
+
+    assert "There is no small reproduction of the failure in onnx-to-tflite: With random weights it succeeds." in (
+        story.told
+    )
+
+
+def test_a_float_result_that_is_not_the_source_says_at_which_stage_it_fell() -> None:
+    numerics = samples.poor_layers_result(per_layer=None, per_layer_note=None, tensor="logits")["numerics"]
+    (story,) = told(failed(failure_type="numerics-broken", message="It leaves its source.", numerics=numerics))
+
+    assert "The first stage that falls is quantize-onnx-int8-static in output logits: 9.0 dB." in story.told
 
 
 def test_a_hosts_failure_is_run_again() -> None:

@@ -291,8 +291,9 @@ def _change(what: str, binding: Binding) -> Iterator[str]:
     if source.dtype != artifact.dtype:
         yield f"{what} {source.name}: {source.dtype} → {artifact.dtype}{_parameters(artifact)}"
     if binding.transpose is not None:
-        before, after = _NAMED_LAYOUTS.get(binding.transpose, ("axes in order", str(list(binding.transpose))))
-        yield f"{what} {source.name}: {before} → {after}"
+        named = _NAMED_LAYOUTS.get(binding.transpose)
+        order = " → ".join(named) if named else f"axes in the order {list(binding.transpose)}"
+        yield f"{what} {source.name}: {order}"
 
 
 def _parameters(spec: TensorSpec) -> str:
