@@ -8,13 +8,13 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workers.sandbox import cgroup, slots
+from workers.sandbox import cgroup, memory, slots
 from workers.sandbox.conversation import Conversation
 from workers.sandbox.job import Job, Observed, setup_failed
 from workers.sandbox.launcher import Zygote, ZygoteFailed
@@ -30,10 +30,12 @@ Key = tuple[Path, tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Place:
-    """Where one key's zygote lives; the lock is held while it starts."""
+    """Where one key's zygote lives; the lock is held while it starts, and one in use is not given up."""
 
     lock: threading.Lock
     zygote: Zygote | None = None
+    users: int = 0
+    last_used: float = 0.0
 
 
 class Pool:
@@ -47,8 +49,12 @@ class Pool:
         slots: int,
         code: tuple[str, ...] = CODE_FOLDERS,
         groups: Path | None = None,
+        is_short: Callable[[], bool] = memory.is_short,
     ) -> None:
-        """Prepare the folder; zygotes start when they are needed, control groups are made in `groups`."""
+        """Prepare the folder; zygotes start when they are needed, control groups are made in `groups`.
+
+        Idle zygotes end, the least recently used first, for as long as memory `is_short`.
+        """
         self._folder = folder
         self._code = tuple(code_root.absolute() / name for name in code if (code_root / name).is_dir())
         self._import_root = _link(self._code, folder.absolute() / "code")
@@ -61,6 +67,7 @@ class Pool:
         self._places: dict[Key, _Place] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self.is_short = is_short
 
     def warm(self, environment: Path, preload: tuple[str, ...]) -> Zygote:
         """Return the running zygote of a key, started if need be.
@@ -68,12 +75,10 @@ class Pool:
         Raises:
             EnvironmentMissing, ZygoteFailed
         """
-        with self._lock:
+        key = (environment.absolute(), preload)
+        with self._in_use(key) as place, place.lock:
             if self._closed:
                 raise ZygoteFailed("the sandbox is closed")
-            key = (environment.absolute(), preload)
-            place = self._places.setdefault(key, _Place(threading.Lock()))
-        with place.lock:
             if place.zygote is None or not place.zygote.alive:
                 if place.zygote is not None:
                     place.zygote.close()
@@ -129,7 +134,7 @@ class Pool:
         job = self._job(call, level, slots.user_of(slot))
         try:
             slots.hand_over(call.work, job.uid)
-            with self._group(call) as group:
+            with self._in_use(_key(call)), self._group(call) as group:
                 job = replace(job, cgroup=group)
                 channel = self._submit(job, call, cancel)
                 if channel is None:
@@ -139,22 +144,46 @@ class Pool:
         except (OSError, ZygoteFailed) as exc:
             return setup_failed(str(exc))
 
+    @contextmanager
+    def _in_use(self, key: Key) -> Iterator[_Place]:
+        """Keep the zygote of a key; others that are idle go first where memory is short."""
+        with self._lock:
+            place = self._places.setdefault(key, _Place(threading.Lock()))
+            place.users += 1
+        try:
+            self._make_room()
+            yield place
+        finally:
+            with self._lock:
+                place.users -= 1
+                place.last_used = time.monotonic()
+
+    def _make_room(self) -> None:
+        while self.is_short():
+            with self._lock:
+                idle = [place for place in self._places.values() if place.zygote is not None and not place.users]
+                if not idle:
+                    return
+                oldest = min(idle, key=lambda place: place.last_used)
+                given_up, oldest.zygote = oldest.zygote, None
+            if given_up is not None:
+                given_up.close()
+
     def _submit(self, job: Job, call: Call, cancel: threading.Event) -> socket.socket | None:
         """Hand the job to its zygote; to a new one when that died without anybody noticing yet."""
-        preload = () if call.fresh else call.preload
-        zygote = self._warm_unless(cancel, call.environment, preload)
+        zygote = self._warm_unless(cancel, _key(call))
         try:
             return zygote.submit(job) if zygote else None
         except ZygoteFailed:
             if zygote is not None:
                 zygote.close()
-            zygote = self._warm_unless(cancel, call.environment, preload)
+            zygote = self._warm_unless(cancel, _key(call))
             return zygote.submit(job) if zygote else None
 
-    def _warm_unless(self, cancel: threading.Event, environment: Path, preload: tuple[str, ...]) -> Zygote | None:
+    def _warm_unless(self, cancel: threading.Event, key: Key) -> Zygote | None:
         """Return a zygote, or None as soon as `cancel` is set; a started import goes on for the next run."""
         try:
-            starting = self._starters.submit(self.warm, environment, preload)
+            starting = self._starters.submit(self.warm, *key)
         except RuntimeError as exc:
             raise ZygoteFailed("the sandbox is closed") from exc
         while not cancel.is_set():
@@ -193,6 +222,10 @@ class Pool:
             foreign=call.foreign,
             devices=tuple(str(path.absolute()) for path in call.devices),
         )
+
+
+def _key(call: Call) -> Key:
+    return call.environment.absolute(), () if call.fresh else call.preload
 
 
 def _link(code: tuple[Path, ...], folder: Path) -> Path:

@@ -81,11 +81,13 @@ class Sandbox:
         return self._pool.run(call, self.level, cancel)
 
     def warm(self, environment: Path, preload: tuple[str, ...] = ()) -> None:
-        """Start a zygote ahead of its first run.
+        """Start a zygote ahead of its first run, unless it would cost another one its place in memory.
 
         Raises:
             EnvironmentMissing: no interpreter, or its imports fail.
         """
+        if self._pool.is_short():
+            return
         try:
             self._pool.warm(environment, preload)
         except ZygoteFailed as exc:
