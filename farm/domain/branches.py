@@ -107,7 +107,7 @@ class Row:
         """Ask every stage of a route whether it can."""
         for spec in route.stages:
             profile = {name: self.target.read(name) for name in spec.reads}
-            verdict = spec.check(self.facts, profile, self._options(spec))
+            verdict = spec.verdict(self.facts, profile, self._options(spec))
             if not verdict.can:
                 return verdict.reason or f"{spec.name} can't."
         return None

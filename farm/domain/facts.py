@@ -63,6 +63,15 @@ class TensorSpec:
         return f"{self.name}:{self.dtype}[{shape}]"
 
 
+INTEGER_OPERATORS = frozenset(
+    {
+        *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+        *("QUANTIZE", "FakeQuantize"),
+    }
+)
+"""What ONNX, TFLite and OpenVINO call the operators of quantized models."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What inspection found.
@@ -80,3 +89,9 @@ class ModelFacts:
     opset: int | None = None
     producer: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Tell whether it computes in integers: a tensor has a scale, or an operator makes integers of floats."""
+        scaled = any(spec.scale is not None for spec in (*self.inputs, *self.outputs))
+        return scaled or not INTEGER_OPERATORS.isdisjoint(self.operators)

@@ -156,6 +156,15 @@ class StageSpec:
         """Tell whether its options have a field of that name."""
         return any(one.name == option for one in fields(self.options))
 
+    def verdict(self, facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
+        """Ask its check, behind what holds for every stage: what is quantized is not quantized once more."""
+        if self.kind is Kind.QUANTIZE and facts.is_quantized:
+            return Verdict.no(
+                f"The model is quantized already, and {self.name} takes float models. Choose recipe float32, which "
+                "leaves a model as it is, or submit the float model."
+            )
+        return self.check(facts, profile, options)
+
 
 REGISTRY: dict[str, StageSpec] = {}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from farm.domain.errors import BadRequest, ConversionFailed, ToolOutOfMemory
-from farm.domain.facts import Format, ModelFacts
+from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.knowledge import diagnose
 from workers.stages import load_specs
 from workers.stages.quantize.onnx_static import ways
@@ -104,3 +104,23 @@ def test_a_tools_exception_becomes_a_failure_with_evidence() -> None:
 def test_a_tool_out_of_memory_is_not_a_refused_model() -> None:
     with pytest.raises(ToolOutOfMemory), tool_call("numpy"):
         raise RuntimeError("std::bad_alloc")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ModelFacts(Format.ONNX, (), (), operators={"QuantizeLinear": 3}),
+        ModelFacts(Format.TFLITE, (TensorSpec("x", "int8", (1, 8), 0.1, 0),), ()),
+    ],
+    ids=["ONNX with QDQ pairs", "TFLite with an int8 input"],
+)
+def test_what_is_quantized_is_not_quantized_once_more(given: ModelFacts) -> None:
+    specs = load_specs()
+    quantize, compile_ = specs[f"quantize-{given.format}-int8-static"], specs["compile-onnx-to-ort"]
+
+    verdict = quantize.verdict(given, {}, quantize.options())
+
+    assert not verdict.can
+    assert "quantized already" in (verdict.reason or "")
+    assert compile_.verdict(given, {}, compile_.options()).can
+    assert quantize.verdict(facts("Conv"), {}, quantize.options()).can
