@@ -55,6 +55,7 @@ def host(name: str, profile: str = "x86-64-v3", *, live: bool = True, **changes:
         "can_measure": True,
         "isolation": "full",
         "live": live,
+        "state": "live" if live else "away",
         "last_heartbeat": CREATED,
         "serves": ["build.x86_64", f"target.{profile}"],
         "environments": {},

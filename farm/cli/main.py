@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from farm import __version__
-from farm.cli import compat, explain, host, hosts, jobs, measurements, profiles, stack, submit, views
+from farm.cli import compat, explain, host, hosts, jobs, measurements, profiles, prove, stack, submit, views
 from farm.cli.errors import exit_code, on_unexpected, show
 from farm.domain.errors import FarmError
 
@@ -40,6 +40,7 @@ for module, panel in (
     (hosts, "Running a farm"),
     (host, "This machine"),
     (profiles, "This machine"),
+    (prove, "This machine"),
 ):
     module.add_to(app, panel)
 

@@ -26,6 +26,7 @@ def enroll(session: Session, caller: Caller, name: str, profile: str) -> str:
     owner = enrolled.project_id if enrolled else host.project_id if host else None
     if owner is not None and owner != caller.project:
         raise Conflict(f"The name {name} is taken by another project.", remedy="Choose another name.")
+    was_revoked = enrolled is not None and enrolled.revoked is not None
     fresh = {"project_id": caller.project, "profile": profile, "created": func.now(), "revoked": None}
     added = insert(Enrolment).values(name=name, **fresh)
     session.execute(added.on_conflict_do_update(index_elements=[Enrolment.name], set_=fresh))
@@ -33,7 +34,7 @@ def enroll(session: Session, caller: Caller, name: str, profile: str) -> str:
     _end_tokens(session, name)
     token = new_token()
     add_token(session, token, "host", project=caller.project, host=name)
-    if host is not None and enrolled is not None and enrolled.revoked is not None:
+    if host is not None and was_revoked:
         release(session, name)
     return token
 

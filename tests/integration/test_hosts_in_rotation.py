@@ -1,0 +1,292 @@
+"""Hosts as the API and the ledger keep them: enrolled, told apart, turned away, quarantined, tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select
+
+from farm.api.app import create_app
+from farm.control.quarantine import quarantine_breakers
+from farm.control.selftests import ask_due, begin_tests, judge_tests
+from farm.domain.codec import encode
+from farm.domain.errors import HostLost
+from farm.ledger import attempts, steps
+from farm.ledger.hosts import live_hosts
+from farm.ledger.tables import Attempt, Host, Job, Result, SelfTest, Step
+from tests.control_fixtures import QUEUE, Farm, farm, new_job, planned, row_of, whole_farm
+
+__all__ = ["farm", "whole_farm"]
+PROFILE = "x86-64-v3"
+
+
+@pytest.fixture
+def client(farm: Farm) -> Iterator[TestClient]:
+    with TestClient(create_app(farm.config), raise_server_exceptions=False) as made:
+        yield made
+
+
+def call(client: TestClient, path: str, body: Any = None, *, token: str = "token") -> httpx.Response:
+    answer: httpx.Response = client.post(f"/v1{path}", json=body, headers={"Authorization": f"Bearer {token}"})
+    return answer
+
+
+def enroll(client: TestClient, name: str, profile: str = "auto") -> str:
+    answer = call(client, "/hosts/enrolments", {"name": name, "profile": profile})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["token"])
+
+
+def attest(client: TestClient, name: str, token: str, **changes: Any) -> httpx.Response:
+    said = {
+        **{"name": name, "profile": PROFILE, "can_measure": True, "architecture": "x86_64", "emulated": False},
+        **{"isolation": "full", "environments": {"builder": "lock", "onnxruntime": "lock"}, "instance": f"i-{name}"},
+        **{"serves": [QUEUE, f"target.{PROFILE}", f"host.{name}"]},
+    }
+    return call(client, "/hosts/attest", said | changes, token=token)
+
+
+def beat(client: TestClient, name: str, token: str, **changes: Any) -> httpx.Response:
+    return call(client, "/hosts/heartbeat", {"name": name, "instance": f"i-{name}", **changes}, token=token)
+
+
+def host_now(farm: Farm, name: str) -> Host:
+    with farm.ledger.transaction() as session:
+        return session.get_one(Host, name)
+
+
+def test_a_hosts_token_is_good_for_its_name_alone_and_the_operator_hears_who_tried(
+    farm: Farm, client: TestClient
+) -> None:
+    token = enroll(client, "pi-1")
+    assert attest(client, "pi-1", token).status_code == 204
+
+    for answer in (attest(client, "pi-2", token), beat(client, "pi-2", token)):
+        assert answer.status_code == 401
+        assert answer.json()["detail"] == "This token is host pi-1's; the call speaks for pi-2."
+    assert call(client, "/hosts/enrolments", {"name": "x"}, token=token).status_code == 401
+
+    assert "calls itself pi-2 brought the token of pi-1" in (host_now(farm, "pi-1").notice or "")
+    assert "pi-2" in beat(client, "pi-1", token).json()["notice"]
+
+
+def test_a_revoked_token_is_told_from_an_unknown_one_and_enrolling_again_mends_it(
+    farm: Farm, client: TestClient
+) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    assert call(client, "/hosts/pi-1/revoke").status_code == 204
+
+    answer = beat(client, "pi-1", token)
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith("The token of host pi-1 was revoked at ")
+    assert "farm host enroll pi-1" in answer.json()["remedy"]
+    assert beat(client, "pi-1", "never-given").json()["detail"] == "The token is unknown here."
+    assert host_now(farm, "pi-1").quarantined is not None
+    assert call(client, "/hosts/pi-1/release").status_code == 409
+
+    fresh = enroll(client, "pi-1")
+    assert attest(client, "pi-1", fresh).status_code == 204
+    assert host_now(farm, "pi-1").quarantined is None
+    assert attest(client, "pi-1", token).status_code == 401
+
+
+def test_two_workers_with_one_name_the_second_is_refused_and_the_first_is_told(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+
+    second = attest(client, "pi-1", token, instance="another")
+    assert second.status_code == 409
+    assert "A worker named pi-1 serves already" in second.json()["detail"]
+    assert second.json()["evidence"]["retry_after_s"] > 0
+    assert "asked for the name pi-1" in beat(client, "pi-1", token).json()["notice"]
+
+    call(client, "/hosts/leave", {"name": "pi-1", "instance": "i-pi-1"}, token=token)
+    assert attest(client, "pi-1", token, instance="another").status_code == 204
+
+
+def test_a_name_whose_worker_fell_silent_is_free_and_the_old_worker_learns_it(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    with farm.ledger.transaction() as session:
+        session.get_one(Host, "pi-1").last_heartbeat = func.now() - timedelta(seconds=30)
+
+    assert attest(client, "pi-1", token, instance="another").status_code == 204
+    late = beat(client, "pi-1", token)
+    assert late.status_code == 409
+    assert late.json()["detail"] == "Another worker serves as pi-1 since this one was silent."
+
+
+def test_a_host_that_is_not_what_it_was_enrolled_as_is_refused(client: TestClient) -> None:
+    token = enroll(client, "pi-1", "raspberry-pi-4")
+
+    answer = attest(client, "pi-1", token)
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "Host pi-1 was enrolled as raspberry-pi-4; its worker says x86-64-v3."
+    wrong = call(client, "/hosts/enrolments", {"name": "pi-2", "profile": "raspbery-pi-4"})
+    assert wrong.status_code == 422
+    assert "did you mean raspberry-pi-4" in wrong.json()["detail"]
+
+
+def test_a_token_learns_its_name_profile_and_broker(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1", "raspberry-pi-4")
+    told = client.get("/v1/hosts/self", headers={"Authorization": f"Bearer {token}"}).json()
+
+    assert told == {"name": "pi-1", "profile": "raspberry-pi-4", "project": "default", "redis_url": None}
+    script = client.get("/v1/hosts/join.sh", headers={"Authorization": f"Bearer {token}"}).text
+    assert "host=pi-1" in script
+    assert "executorch litert onnxruntime openvino" in script
+    assert token not in script
+
+
+def claimed(farm: Farm, client: TestClient, name: str, token: str) -> tuple[str, httpx.Response]:
+    """Have a step that is ready, and let a host claim it."""
+    with farm.ledger.transaction() as session:
+        job = new_job(session, [planned("one")])
+        session.flush()
+        step = row_of(session, job, "one").id
+        steps.dispatch(session, [step])
+    return step, call(client, "/claims", {"host": name, "step": step, "attempt": 1}, token=token)
+
+
+def test_a_quarantined_host_loses_its_work_to_others_and_claims_none(farm: Farm, client: TestClient) -> None:
+    first, second = enroll(client, "pi-1"), enroll(client, "pi-2")
+    attest(client, "pi-1", first), attest(client, "pi-2", second)
+    step, taken = claimed(farm, client, "pi-1", first)
+    assert taken.status_code == 201
+
+    assert call(client, "/hosts/pi-1/quarantine", {"reason": "its fan died"}).status_code == 204
+
+    told = beat(client, "pi-1", first, running=[taken.json()["attempt"]]).json()
+    assert told["quarantined"] == "its fan died"
+    assert told["stop"] == [taken.json()["attempt"]]
+    again = call(client, "/claims", {"host": "pi-1", "step": step, "attempt": 2}, token=first)
+    assert (again.status_code, again.json()["detail"]) == (409, "Host pi-1 is quarantined: its fan died")
+    assert call(client, "/claims", {"host": "pi-2", "step": step, "attempt": 2}, token=second).status_code == 201
+    with farm.ledger.transaction() as session:
+        assert [host.name for host in live_hosts(session, grace_s=60) if host.name.startswith("pi")] == ["pi-2"]
+        failure = session.scalars(select(Attempt.failure).where(Attempt.host == "pi-1")).one()
+    assert failure is not None
+    assert failure["message"] == "Host pi-1 was quarantined: its fan died"
+
+    call(client, "/hosts/pi-1/release")
+    views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
+    assert (views["pi-1"]["state"], views["pi-1"]["reason"]) == ("live", None)
+
+
+def break_steps(farm: Farm, host: str, count: int) -> None:
+    with farm.ledger.transaction() as session:
+        job = new_job(session, [planned(f"{host}-{number}") for number in range(count)])
+        session.flush()
+        for number in range(count):
+            step = row_of(session, job, f"{host}-{number}")
+            session.add(
+                Attempt(
+                    id=f"attempt-{host}-{number}",
+                    step_id=step.id,
+                    number=1,
+                    host=host,
+                    fencing_token="t",
+                    state="lost",
+                    lease_until=func.now(),
+                    ended=func.now(),
+                    failure=encode(HostLost(f"Host {host} went silent.").failure),
+                )
+            )
+
+
+def test_a_host_that_breaks_steps_is_quarantined_where_a_peer_takes_its_work(farm: Farm, client: TestClient) -> None:
+    for name in ("pi-1", "pi-2"):
+        attest(client, name, enroll(client, name))
+    break_steps(farm, "pi-1", 3), break_steps(farm, "pi-2", 2)
+
+    farm.ledger.run(lambda session: quarantine_breakers(session, farm.config))
+
+    assert host_now(farm, "pi-2").quarantined is None
+    reason = host_now(farm, "pi-1").quarantine_reason or ""
+    assert reason.startswith("3 steps broke on it within 60 minutes (the limit is 3), the last with host-lost")
+    call(client, "/hosts/pi-1/release")
+    farm.ledger.run(lambda session: quarantine_breakers(session, farm.config))
+    assert host_now(farm, "pi-1").quarantined is None, "what was before its release is not held against it"
+
+
+def test_a_host_without_a_peer_stays_and_its_operator_is_told(farm: Farm, client: TestClient) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"), profile="x86-64-v4", serves=["target.x86-64-v4", "host.pi-1"])
+    break_steps(farm, "pi-1", 3)
+
+    farm.ledger.run(lambda session: quarantine_breakers(session, farm.config))
+
+    assert host_now(farm, "pi-1").quarantined is None
+    assert "It stays in rotation: no other live host serves its target." in (host_now(farm, "pi-1").notice or "")
+
+
+def end_test(farm: Farm, body: dict[str, Any]) -> None:
+    """Let the job of the one running self-test end with a result."""
+    with farm.ledger.transaction() as session:
+        (row,) = session.scalars(select(SelfTest).where(SelfTest.verdict == "running"))
+        job = session.get_one(Job, row.job_id)
+        session.add(Result(job_id=job.id, position=0, listed=True, concluded=True, published=True, body=body))
+        job.state, job.ended = "succeeded", func.now()
+    farm.ledger.run(lambda session: judge_tests(session, farm.config))
+
+
+def test_a_self_test_is_a_pinned_job_and_its_figures_are_the_hosts_history(farm: Farm, client: TestClient) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    (asked,) = call(client, "/hosts/pi-1/self-tests").json()
+    (same,) = call(client, "/hosts/pi-1/self-tests").json()
+    assert asked["asked"] == same["asked"], "one that is under way is not asked for twice"
+
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    with farm.ledger.transaction() as session:
+        job = session.get_one(Job, session.scalars(select(SelfTest.job_id)).one())
+    assert (job.request["host"], job.request["runtimes"], job.labels) == (
+        "pi-1",
+        ["onnxruntime"],
+        {"self-test": "pi-1"},
+    )
+
+    summary = {"p50": 900.0, "noise_floor_ratio": 0.05}
+    end_test(farm, {"execution_summary": summary, "conditions": {"valid": True, "emulated": False}})
+    views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
+    assert views["pi-1"]["noise_floor_ratio"] == 0.05
+    assert views["pi-1"]["self_test"]["verdict"] == "passed"
+
+
+def test_a_host_that_computes_otherwise_is_quarantined_and_may_still_test_itself(
+    farm: Farm, client: TestClient
+) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    call(client, "/hosts/pi-1/self-tests")
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    end_test(farm, {"failure_type": "numerics-broken", "message": "scores: 3.1 dB under the source's."})
+
+    assert "computes otherwise than its peers: scores: 3.1 dB" in (host_now(farm, "pi-1").quarantine_reason or "")
+    call(client, "/hosts/pi-1/self-tests")
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    with farm.ledger.transaction() as session:
+        job_id = session.scalars(select(SelfTest.job_id).where(SelfTest.verdict == "running")).one()
+        session.get_one(Job, job_id)
+        steps.enlist(session, session.get_one(Job, job_id), [planned("test-step")])
+        session.flush()
+        step = row_of(session, session.get_one(Job, job_id), "test-step")
+        steps.dispatch(session, [step.id])
+        attempts.claim(session, step_id=step.id, number=1, host="pi-1", lease_s=20)
+        assert session.get_one(Step, step.id).phase == "running"
+
+
+def test_tests_are_asked_for_daily_and_not_of_a_host_that_just_joined(farm: Farm, client: TestClient) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    attest(client, "pi-2", enroll(client, "pi-2"))
+    with farm.ledger.transaction() as session:
+        session.get_one(Host, "pi-2").joined = func.now() - timedelta(days=2)
+
+    for _ in range(2):
+        farm.ledger.run(lambda session: ask_due(session, farm.config))
+
+    with farm.ledger.transaction() as session:
+        assert [(t.host, t.asked_by) for t in session.scalars(select(SelfTest))] == [("pi-2", "daily")]
