@@ -12,7 +12,7 @@ from farm.domain.errors import NumericsBroken
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.knowledge import Diagnosis, telling_lines
 from farm.report import text
-from farm.report.model import Numerics, Report, Result, StepReport
+from farm.report.model import Layer, Numerics, Report, Result, StepReport
 from farm.report.row import WHY_INVALID, order
 
 POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
@@ -127,16 +127,18 @@ def _failed(report: Report, result: Result) -> Story:
 
 
 def _poor(report: Report, result: Result) -> Story:
-    verdicts = [verdict for verdict in POOR if verdict in (result.verdict, *result.verdicts)]
-    figures = result.numerics
+    """Tell every verdict, what is wrong with the file first: there is no use in measuring a bad one again."""
+    holding = [verdict for verdict in POOR if verdict in (result.verdict, *result.verdicts)]
+    verdicts = sorted(holding, key=lambda verdict: verdict != "degraded")
+    first, figures = verdicts[0], result.numerics
     told = [sentence for verdict in verdicts for sentence in _TELLERS[verdict](report, result)]
     return Story(
         result=text.plain(result.folder),
         verdict=str(result.verdict),
         told=_plain([*told, *result.notes]),
-        action=text.plain(_ACTIONS[verdicts[0]](report, result)),
-        command=text.plain(_command_for(verdicts[0], report, result)),
-        who_must_act="operator" if verdicts[0] == "invalid-measurement" else "submitter",
+        action=text.plain(_ACTIONS[first](report, result)),
+        command=text.plain(_command_for(first, report, result)),
+        who_must_act="operator" if first == "invalid-measurement" else "submitter",
         stage=_shown(figures.first_bad_stage) if figures else None,
         tensor=_shown(figures.first_bad_tensor) if figures else None,
     )
@@ -262,13 +264,17 @@ def _layers(numerics: Numerics) -> Iterator[str]:
     if worst:
         yield f"The layers furthest from the float model's, on one sample: {', '.join(worst)}."
     bad = numerics.bad_layer
-    if bad is not None and bad.clipped_share >= CLIPPED:
+    if bad is not None and _is_cut_off(bad):
         yield (
             f"{bad.clipped_share:.0%} of the values of {bad.tensor} are cut off: they lie beyond the range that the "
             "quantized file has for them, as after calibration on samples smaller than those in use."
         )
     if numerics.per_layer_note:
         yield f"{'Of its layers' if worst else 'Its layers are not compared'}: {numerics.per_layer_note}"
+
+
+def _is_cut_off(layer: Layer | None) -> bool:
+    return layer is not None and layer.clipped_share >= CLIPPED
 
 
 def _slower(report: Report, result: Result) -> Iterator[str]:
@@ -294,6 +300,10 @@ def _act_on_numerics(report: Report, result: Result) -> str:
         return "Run it on another host of this profile; if only this one disagrees, take it out of rotation."
     if _recipe(result) == BASELINE:
         return f"Take another route or runtime: see what leads from the model's format to {result.target_runtime}."
+    if result.numerics is not None and _is_cut_off(result.numerics.bad_layer):
+        return (
+            "Calibrate with samples that span the range in use, as large and as dark as those that the model will see."
+        )
     return "Give more and more typical calibration samples, or let the farm search for a recipe that keeps the quality."
 
 
