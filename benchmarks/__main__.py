@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import batch, conversions, importing, moving, steps
+from benchmarks import batch, conversions, importing, moving, peers, steps
 from benchmarks.figures import Figure, as_table, write
 from benchmarks.stand import Stand, standing
 
 RESULT = Path("build") / "bench.json"
 console = Console(stderr=True, highlight=False)
 PARTS: dict[str, Callable[[Stand], Iterable[Figure]]] = {
-    "imports": lambda stand: importing.measure(),
     "steps": steps.measure,
     "transfers": moving.measure,
     "conversions": lambda stand: conversions.measure(stand, say),
     "batch": lambda stand: batch.measure(stand, say),
 }
+ALONE: dict[str, Callable[[], Iterable[Figure]]] = {
+    "imports": importing.measure,
+    "peers": lambda: peers.measure(say),
+}
+"""Parts that need no farm; they run before one is brought up."""
 
 
 def say(line: str) -> None:
@@ -31,14 +36,18 @@ def say(line: str) -> None:
 
 
 def main(wanted: list[str]) -> int:
-    if unknown := set(wanted) - set(PARTS):
-        console.print(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
+    known = [*ALONE, *PARTS]
+    if unknown := set(wanted) - set(known):
+        console.print(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
         return 2
     figures: list[Figure] = []
-    with standing(say) as stand:
-        for name in wanted or PARTS:
+    with ExitStack() as held:
+        stand: Stand | None = None
+        for name in sorted(wanted or known, key=known.index):
+            if name in PARTS:
+                stand = stand or held.enter_context(standing(say))
             say(f"benchmark: {name}")
-            figures += PARTS[name](stand)
+            figures += PARTS[name](stand) if stand and name in PARTS else ALONE[name]()
             write(figures, RESULT)
     Console(width=None if sys.stdout.isatty() else 160).print(as_table(figures))
     return 0

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from farm.report import text
+from farm.report.measured import sentences
 from farm.report.model import Report, Result
 from farm.report.page import render_fragment, render_html
 from farm.report.row import row
@@ -84,6 +85,17 @@ def test_an_emulated_measurement_can_not_be_valid() -> None:
         with pytest.raises(ValidationError, match="never valid"):
             Report.model_validate(samples.report(samples.result(conditions=false_claim)))
         assert violations(samples.report(samples.result(conditions=false_claim)))
+
+
+@pytest.mark.parametrize("predicted", [True, "by rules", None])
+def test_the_schema_lets_no_predicted_result_carry_a_valid_measurement(predicted: object) -> None:
+    told = samples.summary(predicted=predicted)
+    claimed = samples.result(execution_summary=told, conditions=samples.conditions(valid=True, emulated=False))
+    honest = samples.result(execution_summary=told, conditions=samples.conditions(valid=False, emulated=False))
+
+    assert violations(samples.report(claimed)) == ["results/0/conditions/valid: False was expected"]
+    assert violations(samples.report(honest)) == []
+    assert violations(samples.report(samples.result(execution_summary=samples.summary(predicted=False)))) == []
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
@@ -302,3 +314,81 @@ def test_plain_text_has_no_control_characters(given_text: str) -> None:
 )
 def test_values_read_one_way(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def measured_result(**changes: Any) -> Result:
+    window = {"start_s": 0.0, "p50": 1000.0, "p90": 1100.0, "temperature_c": 48.0}
+    told = {
+        "scenario": "server",
+        "target_qps": 50.0,
+        "samples_per_s": 49.2,
+        "latency_bound_ms": 20.0,
+        "met": False,
+        "p99": 25_000.0,
+        "distribution": {
+            "named": ["two-modes", "drift"],
+            "modes_us": [1e3, 3e3],
+            "mode_shares": [0.7, 0.3],
+            "drift_ratio": 1.2,
+        },
+        "threads_sweep": [
+            {"threads": 1, "p50": 2000.0},
+            {"threads": 2, "p50": 1000.0},
+            {"threads": 64, "why_not": "2 cores."},
+        ],
+        "sustained": {
+            "duration_s": 60.0,
+            "windows": [window, {**window, "temperature_c": 81.0}],
+            "time_to_throttle_s": 40.0,
+            "steady_state_ratio": 0.72,
+        },
+        "energy": {
+            "meter": "hwmon ina226",
+            "covers": "whole board",
+            "energy_per_inference_mj": 12.3,
+            "idle_power_w": 2.1,
+        },
+    }
+    detail = [
+        {"name": "tpu", "type": "edgetpu-custom-op", "compute_unit": "NPU", "execution_time": 900.0},
+        {"name": "probs", "type": "SOFTMAX", "compute_unit": "CPU", "execution_time": 100.0},
+    ]
+    conditions = samples.conditions(valid=False, emulated=False, reasons=["hot"]) | {
+        "earlier": [{"reasons": ["hot"], "cool_down_s": 30.0}],
+        "competing_processes": [{"name": "make", "cores": 0.5}],
+    }
+    return Result.model_validate(
+        samples.result(
+            execution_summary=samples.summary(**told), execution_detail=detail, conditions=conditions, **changes
+        )
+    )
+
+
+def test_what_was_measured_beside_the_latencies_is_said_in_sentences() -> None:
+    assert sentences(measured_result()) == [
+        "Scenario server: 50 queries per second asked for, 49.2 answered; p99 of 25.0 ms breaks the bound of 20 ms.",
+        "The times have two modes, 1.00 and 3.00 ms (30% slow).",
+        "The times drift: at the end of a process they are 20% longer than at its beginning.",
+        "Threads 1: 2.00 ms (1.00x); 2: 1.00 ms (2.00x); 64: 2 cores.",
+        "Sustained for 60 s: 72% of the first speed at the end, slower from 40 s on, 48 to 81 °C.",
+        "Energy 12.3 mJ per inference by hwmon ina226 (whole board), 2.1 W of the idle host subtracted.",
+        "Where the time goes: edgetpu-custom-op 90%, SOFTMAX 10%.",
+        "Left on the CPU: probs (SOFTMAX).",
+        "Measured again after a pause of 30 s: the first time the conditions were hot.",
+        "Beside it ran make (0.50 cores).",
+    ]
+
+
+def test_pages_and_terminals_say_the_same_and_the_page_what_could_not_be_told() -> None:
+    result = measured_result(execution_detail_note="No profiler here.")
+    report = samples.report(result.model_dump(mode="json"))
+    page, shown = _Page(render_html(report)).plain, printed(report, 200)
+
+    for sentence in sentences(result):
+        assert sentence in page
+        assert sentence in " ".join(shown.split())
+    assert "No profiler here." in page
+
+
+def test_a_plain_measurement_says_nothing_further() -> None:
+    assert sentences(Result.model_validate(samples.result())) == []
