@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from farm.domain.codec import decode
 from farm.domain.errors import ArtifactBroken, ConfigurationError, RequestError, ToolchainError
+from farm.domain.generation import GenerationRun, generates, generation
 from farm.domain.measurement import MIN_PROCESSES, ProcessRun, summarize
 from farm.domain.operators import OperatorProfile, execution_detail
 from farm.domain.scenario import Asked
@@ -21,7 +22,7 @@ from workers.host.conditions import Watch
 from workers.host.energy import Meter, Metering, find_meter
 from workers.results import Made
 
-T = TypeVar("T", ProcessRun, SustainedRun, OperatorProfile, EnergyRun)
+T = TypeVar("T", ProcessRun, SustainedRun, OperatorProfile, EnergyRun, GenerationRun)
 IDLE_S = 2.0
 """So long a meter is read while nothing runs."""
 RunOnce = Callable[[Mapping[str, Path] | None, Mapping[str, Any], tuple[int, ...]], Made]
@@ -45,6 +46,8 @@ class Further:
             told["energy"] = self._energy(meter)
         if counts := [int(count) for count in options.get("threads_sweep") or ()]:
             told["threads_sweep"] = [self._with_threads(count) for count in counts]
+        if generates(spec["name"] for spec in options.get("input_specs") or ()):
+            told["generation"] = generation(_read(GenerationRun, self.run(None, {"mode": "generation"}, self.cores)))
         if float(options.get("sustained_s") or 0.0) > 0:
             told["sustained"] = self._sustained()
         return told

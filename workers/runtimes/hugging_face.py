@@ -2,7 +2,8 @@
 
 Tested with transformers 5.23.0, torch 2.13.0, safetensors 0.8.0.
 Source: transformers, PreTrainedModel.from_pretrained and ModelOutput.
-Limits: float32, whatever the folder stores; no cache of keys and values; the model's own code only, never the folder's.
+Limits: float32, whatever the folder stores; a cache of keys and values only as hugging_face_cache.py has it; the
+model's own code only, never the folder's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from farm.domain.errors import BadRequest, CorruptModel, Incompatible, UnknownFormat, UnsafeModel
 from farm.domain.facts import Axis, Format, TensorSpec
 from workers.runtimes import Runtime
+from workers.runtimes.hugging_face_cache import CachedStep, StaticCache, asked_cache
 from workers.runtimes.hugging_face_folder import Folder, read_folder
 from workers.runtimes.torch_modules import ModuleSession
 
@@ -34,19 +36,24 @@ _DECODER = "decoder_input_ids"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The class of transformers that a folder asks for, its configuration, and its inputs with open axes."""
+    """The class of transformers that a folder asks for, its configuration, and its inputs with open axes.
+
+    With a `cache` it is one step of a decoder, and no axis is open.
+    """
 
     folder: Folder
     model: Any
     config: Any
     inputs: tuple[TensorSpec, ...]
+    cache: StaticCache | None = None
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """Say which values token ids may have."""
         size = getattr(self.config.get_text_config(), "vocab_size", None)
         names = ("input_ids", _DECODER) if isinstance(size, int) and size > 0 else ()
-        return {spec.name: (0.0, float(size - 1)) for spec in self.inputs if spec.name in names and size}
+        ids = {spec.name: (0.0, float(size - 1)) for spec in self.inputs if spec.name in names and size}
+        return ids | (self.cache.ranges if self.cache else {})
 
 
 def read_kind(path: Path) -> Kind:
@@ -74,7 +81,8 @@ def read_kind(path: Path) -> Kind:
     except (ValueError, TypeError, LookupError, AttributeError) as exc:
         raise CorruptModel(f"config.json does not read as {name}: {str(exc)[:500]}", remedy=_SAVE_AGAIN) from exc
     model = _class(config)
-    return Kind(folder, model, config, _inputs(model, config))
+    cache = asked_cache(path, model, config)
+    return Kind(folder, model, config, cache.inputs if cache else _inputs(model, config), cache)
 
 
 def _class(config: Any) -> Any:
@@ -153,7 +161,8 @@ def load_folder(path: Path) -> tuple[ModuleSession, Kind, tuple[str, ...]]:
             remedy="Name in config.json's architectures the class that the weights were saved from.",
         )
     names = tuple(spec.name for spec in kind.inputs)
-    session = ModuleSession(module, kind.inputs, call=_Call(module, names))
+    call = CachedStep(module, kind.cache) if kind.cache else _Call(module, names)
+    session = ModuleSession(module, kind.inputs, call=call)
     return session, kind, tuple(sorted(told["unexpected_keys"]))
 
 

@@ -7,6 +7,11 @@ from workers.runtimes.hugging_face import ATTENTION, Kind
 
 def build_lines(kind: Kind) -> tuple[str, ...]:
     """Return lines that leave in `model` a module that takes the inputs in order; run them beside the folder."""
+    if kind.cache is not None:
+        return (
+            "from workers.runtimes.hugging_face import load_folder",
+            "model = load_folder('folder')[0].flat()  # one step of the decoder, with its cache going in and out",
+        )
     names = ", ".join(spec.name for spec in kind.inputs)
     given = ", ".join(f"{spec.name}={spec.name}" for spec in kind.inputs)
     return (

@@ -2,11 +2,15 @@
 
 Tool: torch.export.export over transformers' own class; torch 2.13.0, transformers 5.23.0.
 Document: https://huggingface.co/docs/transformers/main/en/model_doc/auto, https://docs.pytorch.org/docs/stable/export.html
-Limits: every axis is fixed; float32; no cache of keys and values, so a decoder sees its whole sequence at each call.
+Limits: every axis is fixed; float32. A decoder sees its whole sequence at each call, unless the folder asks for a
+static cache: then one step is exported, with the cache of keys and values as inputs and outputs; facts tell its sizes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from farm.domain.codec import encode
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.hugging_face import load_folder
@@ -33,4 +37,6 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the program does not compute the model's function.
     """
     session, kind, _ = load_folder(given.files["model"])
-    return export_program(given, session, Format.HUGGING_FACE, lines=build_lines(kind))
+    made = export_program(given, session, Format.HUGGING_FACE, lines=build_lines(kind))
+    told = {"cache": encode(kind.cache)} if kind.cache else {}
+    return replace(made, facts={**made.facts, **told})

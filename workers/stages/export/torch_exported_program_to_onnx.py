@@ -3,11 +3,13 @@
 Tool: torch.onnx.export(dynamo=True), opset 20; torch 2.13.0, onnxscript 0.7.2, onnx 1.23.2.
 Document: https://docs.pytorch.org/docs/stable/onnx_export.html
 Limits: every axis is fixed; data-dependent control flow has no ONNX form here; a program in training mode is refused.
+Weights of more than 1 GiB are written beside the model, as a folder: a protobuf holds 2 GiB at the most.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
@@ -15,7 +17,11 @@ from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract, proven
 
+if TYPE_CHECKING:
+    import torch
+
 OPSET = 20
+EXTERNAL_OVER_BYTES = 1 << 30
 
 
 @stage(
@@ -35,17 +41,16 @@ def run(given: StageInput) -> StageOutput:
         BadRequest: the program was exported in training mode.
         NumericsBroken: the ONNX file does not compute the program's function.
     """
-    import torch
-
     contract = given_contract(given)
     program = load_fixed_program(given.files["model"], given.options.input_specs)
-    path = given.work / "model.onnx"
+    external = weights_bytes(program) > EXTERNAL_OVER_BYTES
+    path = given.work / "model" if external else given.work / "model.onnx"
     names: dict[str, Any] = {
         "input_names": [binding.artifact.name for binding in contract.inputs],
         "output_names": [binding.artifact.name for binding in contract.outputs],
     }
-    with tool_call("torch"):
-        torch.onnx.export(program, (), path, dynamo=True, opset_version=OPSET, external_data=False, **names)
+    _write(program, path / "model.onnx" if external else path, names, external=external)
+    del program
     return proven(
         given,
         path,
@@ -56,6 +61,19 @@ def run(given: StageInput) -> StageOutput:
             "import torch",
             *load_lines(given.options.input_specs),
             f"torch.onnx.export(program, (), 'model.onnx', dynamo=True, opset_version={OPSET}, "
-            f"external_data=False, **{names!r})",
+            f"external_data={external}, **{names!r})",
         ),
     )
+
+
+def _write(program: torch.export.ExportedProgram, file: Path, names: dict[str, Any], *, external: bool) -> None:
+    import torch
+
+    file.parent.mkdir(exist_ok=True)
+    with tool_call("torch"):
+        torch.onnx.export(program, (), file, dynamo=True, opset_version=OPSET, external_data=external, **names)
+
+
+def weights_bytes(program: torch.export.ExportedProgram) -> int:
+    tensors = (*program.state_dict.values(), *program.constants.values())
+    return sum(int(t.numel()) * int(t.element_size()) for t in tensors if hasattr(t, "element_size"))

@@ -30,7 +30,7 @@ _LARGER = {"batch": 2, "sequence": 12, "decoder_sequence": 9, "samples": 6000, "
 
 @stage(
     name="inspect-hugging-face",
-    version="1",
+    version="2",
     kind=StageKind.INSPECT,
     source=Format.HUGGING_FACE,
     environment="builder",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from farm.domain.codec import encode
 from farm.domain.facts import TensorSpec
+from farm.domain.generation import GenerationRun
 from farm.domain.measurement import ProcessRun
 from farm.domain.operators import OperatorProfile
 from farm.domain.scenario import Asked, Scenario
@@ -25,6 +26,7 @@ from farm.domain.statistics.energy import EnergyRun
 from farm.domain.statistics.sustained import SustainedRun
 from workers.runtimes import Profiling, Runtime, Session, deployable_runtimes
 from workers.stages.compare.run_artifact import declared_contract, open_artifact
+from workers.stages.measure.generation import generate
 from workers.stages.measure.memory import peak_bytes, pss_bytes, reset_peak
 from workers.stages.measure.scenarios import answer
 from workers.stages.measure.sustaining import run_for, run_on
@@ -43,8 +45,8 @@ LONGEST_S = 1800.0
 class Mode(StrEnum):
     """What one process does.
 
-    It takes times, makes a few calls and reads the peak of memory, has its operators timed, runs on and on, or does
-    so while the worker reads an energy meter.
+    It takes times, makes a few calls and reads the peak of memory, has its operators timed, runs on and on, does so
+    while the worker reads an energy meter, or makes text with a decoder's step.
     """
 
     LATENCY = "latency"
@@ -52,6 +54,7 @@ class Mode(StrEnum):
     PROFILE = "profile"
     SUSTAINED = "sustained"
     ENERGY = "energy"
+    GENERATION = "generation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class MeasureOptions(Options):
     short: bool = False
 
 
-Told = ProcessRun | SustainedRun | OperatorProfile | EnergyRun
+Told = ProcessRun | SustainedRun | OperatorProfile | EnergyRun | GenerationRun
 
 
 def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
@@ -104,6 +107,7 @@ def run_process(runtime: Runtime, given: StageInput) -> StageOutput:
         Mode.PROFILE: _profile,
         Mode.SUSTAINED: _measure_sustained,
         Mode.ENERGY: _run_for_meter,
+        Mode.GENERATION: _generate,
     }
     return StageOutput(facts=encode(measures[options.mode](runtime, given, options)))
 
@@ -167,6 +171,12 @@ def _run_for_meter(runtime: Runtime, given: StageInput, options: MeasureOptions)
     return run_for(call, options.energy_s)
 
 
+def _generate(runtime: Runtime, given: StageInput, options: MeasureOptions) -> GenerationRun:
+    reset_peak()
+    session, _ = _timed_load(runtime, given.files["model"], options.threads)
+    return generate(session, declared_contract(given))
+
+
 def _timed_load(runtime: Runtime, path: Path, threads: int) -> tuple[Session, float]:
     started = time.perf_counter_ns()
     session = open_artifact(runtime, path, threads=threads)
@@ -193,7 +203,7 @@ def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"measure-{runtime.name}",
-        version="3",
+        version="4",
         kind=Kind.MEASURE,
         environment=runtime.environment,
         check=always,
