@@ -21,6 +21,7 @@ from farm.domain.remeasuring import Retaking
 from farm.ledger import attempts, hosts, steps
 from farm.ledger.access import Caller
 from farm.ledger.attempts import Finished
+from farm.ledger.belief import believable
 from farm.ledger.events import host_topic
 from farm.ledger.host_views import host_views
 from farm.ledger.tables import Attempt, Step
@@ -133,21 +134,23 @@ def declare_outputs(attempt: str, declared: DeclaredOutputs, parts: Parts, calle
 
 @router.post("/attempts/{attempt}/outcome", status_code=204)
 def outcome(attempt: str, said: Outcome, parts: Parts, caller: HostCaller) -> Response:
-    """End an attempt; what it stored is proven first."""
+    """End an attempt; what it stored is proven first, and a success that can't be is the host's failure."""
     stored = [f for output in said.outputs.values() for f in output.files] + ([said.log] if said.log else [])
     proven(parts, caller.project, [entry.ref() for entry in stored])
     config = parts.config
-    parts.ledger.run(
-        lambda session: attempts.finish(
+
+    def end(session: Session) -> None:
+        attempts.finish(
             session,
             attempt,
             said.fencing_token,
-            _finished(said),
+            believable(session, attempt, _finished(said)),
             max_attempts=config.max_attempts,
             backoff_s=config.retry_backoff_s,
             retaking=Retaking(config.measurement_retries, config.measurement_cool_down_s),
         )
-    )
+
+    parts.ledger.run(end)
     return Response(status_code=204)
 
 

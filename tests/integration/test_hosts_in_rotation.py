@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -144,10 +146,12 @@ def test_a_token_learns_its_name_profile_and_broker(farm: Farm, client: TestClie
     assert token not in script
 
 
-def claimed(farm: Farm, client: TestClient, name: str, token: str) -> tuple[str, httpx.Response]:
+def claimed(
+    farm: Farm, client: TestClient, name: str, token: str, *, kind: str = "convert"
+) -> tuple[str, httpx.Response]:
     """Have a step that is ready, and let a host claim it."""
     with farm.ledger.transaction() as session:
-        job = new_job(session, [planned("one")])
+        job = new_job(session, [replace(planned("one"), kind=kind)])
         session.flush()
         step = row_of(session, job, "one").id
         steps.dispatch(session, [step])
@@ -177,6 +181,65 @@ def test_a_quarantined_host_loses_its_work_to_others_and_claims_none(farm: Farm,
     call(client, "/hosts/pi-1/release")
     views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
     assert (views["pi-1"]["state"], views["pi-1"]["reason"]) == ("live", None)
+
+
+SUMMARY = {"estimated_inference_time": 5.0, "p50": 5.0, "first_load_time": 9.0, "all_inference_times": [[5.0, 5.1]]}
+CONDITIONS = {"valid": True, "reasons": [], "emulated": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "told"),
+    [
+        ("measure", {}, "no usable execution_summary"),
+        ("measure", {"execution_summary": SUMMARY | {"p50": -5.0}, "conditions": CONDITIONS}, "execution_summary.p50"),
+        ("measure", {"execution_summary": SUMMARY | {"p50": float("nan")}, "conditions": CONDITIONS}, "the number nan"),
+        ("measure", {"execution_summary": SUMMARY | {"p90": 0}, "conditions": CONDITIONS}, "execution_summary.p90"),
+        ("measure", {"execution_summary": SUMMARY | {"all_inference_times": [[]]}, "conditions": CONDITIONS}, "times"),
+        ("measure", {"execution_summary": SUMMARY, "conditions": {}}, "conditions.valid"),
+        ("measure", {"execution_summary": SUMMARY, "conditions": CONDITIONS | {"emulated": True}}, "emulated host"),
+        ("compare", {"numerics": {"sqnr_db": "high"}, "artifact": {}}, "numerics.sqnr_db"),
+        ("evaluate", {"accuracy": {"metric": "top1", "samples": -1}}, "accuracy.samples"),
+        ("convert", {}, "no output 'model'"),
+    ],
+)
+def test_a_success_that_cannot_be_is_the_hosts_failure(
+    farm: Farm, client: TestClient, kind: str, facts: dict[str, Any], told: str
+) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    step, answer = claimed(farm, client, "pi-1", token, kind=kind)
+    claim = answer.json()
+    said = {"fencing_token": claim["fencing_token"], "state": "succeeded", "facts": facts, "isolation": "full"}
+
+    ended = client.post(
+        f"/v1/attempts/{claim['attempt']}/outcome",
+        content=json.dumps(said | {"run_time_s": 1.0}),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+
+    assert ended.status_code == 204, ended.text
+    with farm.ledger.transaction() as session:
+        attempt = session.get_one(Attempt, claim["attempt"])
+        assert session.get_one(Step, step).phase == "ready", "it is tried again"
+    assert attempt.state == "failed"
+    assert attempt.failure is not None
+    assert (attempt.failure["who_must_act"], told in attempt.failure["message"]) == ("host", True), attempt.failure
+
+
+def test_a_valid_measurement_of_a_host_that_may_be_emulated_is_not_believed(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token, emulated=None)
+    _, answer = claimed(farm, client, "pi-1", token, kind="measure")
+    claim = answer.json()
+    said = {"fencing_token": claim["fencing_token"], "state": "succeeded", "isolation": "full", "run_time_s": 1.0}
+    facts = {"execution_summary": SUMMARY, "conditions": CONDITIONS}
+
+    call(client, f"/attempts/{claim['attempt']}/outcome", said | {"facts": facts}, token=token)
+
+    with farm.ledger.transaction() as session:
+        failure = session.get_one(Attempt, claim["attempt"]).failure or {}
+    assert failure["code"] == "bad-measurement"
+    assert "may be emulated" in failure["message"]
 
 
 def break_steps(farm: Farm, host: str, count: int) -> None:
