@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from farm.domain.measurement import Ended, ProcessRun, summarize
 from farm.domain.statistics import recomputation
+from farm.domain.statistics.energy import EnergyRun, Reading, energy
 from farm.domain.statistics.recomputation import recompute
 from farm.domain.statistics.stability import Ending, StabilityRule
+from farm.domain.statistics.sustained import SustainedRun, Window, sustained
 from farm.report.model import Result
 from farm.report.schema import violations
 from tests import report_samples as samples
 from tests.measurement_samples import LOADED, QUIET, Noise, measured, summary_of
+from workers.further import SWEPT
 
 
 def report_of(*summaries: dict[str, Any]) -> dict[str, Any]:
@@ -119,3 +122,55 @@ def test_a_time_that_is_marked_as_predicted_is_never_valid() -> None:
         Result.model_validate(body)
     body["conditions"] = samples.conditions(valid=False, reasons=("unknown-state",), emulated=None)
     assert not Result.model_validate(body).is_valid
+
+
+def further_summary() -> dict[str, Any]:
+    """Give a summary with everything that a measurement may hold beside its latencies."""
+    generator = random.Random(5)
+    times = tuple(2000.0 if generator.random() < 0.6 else 3000.0 + generator.random() for _ in range(400))
+    told = summarize([ProcessRun(times, 2e4, 1e4, 3e3, None, threads) for threads in (1, 1, 1)])
+    swept = [{"threads": 1, **{name: told[name] for name in SWEPT[1:]}}, {"threads": 64, "why_not": "2 cores."}]
+    windows = tuple(
+        Window(10.0 * n, tuple(1000.0 + 400 * (n > 6) + generator.random() for _ in range(50))) for n in range(12)
+    )
+    readings = [Reading(float(tick), 3.0 * min(tick, 5) + 8.0 * max(0, tick - 5)) for tick in range(12)]
+    return {
+        **told,
+        "threads_sweep": swept,
+        "sustained": sustained(SustainedRun(0.0, 10.0, windows)),
+        "energy": energy(readings, idle=(0.5, 4.5), run=EnergyRun(5.5, 10.5, 40)),
+    }
+
+
+def test_both_computations_agree_on_what_is_measured_beside_the_latencies() -> None:
+    told = further_summary()
+    differences, count = recompute(samples.report(samples.result(execution_summary=told)))
+
+    assert told["distribution"]["named"] == ["two-modes"]
+    assert told["sustained"]["time_to_throttle_s"] == 70.0
+    assert told["energy"]["energy_per_inference_mj"] == pytest.approx(625.0)
+    assert differences == []
+    assert count > 40
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        (("distribution", "drift_ratio"), "distribution.drift_ratio"),
+        (("distribution", "modes_us"), "distribution.modes_us"),
+        (("threads_sweep", 0, "p90"), "threads_sweep.1.p90"),
+        (("sustained", "steady_state_ratio"), "sustained.steady_state_ratio"),
+        (("sustained", "time_to_throttle_s"), "sustained.time_to_throttle_s"),
+        (("sustained", "windows", 2, "p50"), "sustained.20.p50"),
+        (("energy", "energy_per_inference_mj"), "energy.energy_per_inference_mj"),
+    ],
+)
+def test_what_is_changed_there_is_named_too(path: tuple[Any, ...], named: str) -> None:
+    told = further_summary()
+    place: Any = told
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = [1.0, 2.0] if path[-1] == "modes_us" else 0.123
+
+    (difference,) = recompute(samples.report(samples.result(execution_summary=told)))[0]
+    assert difference.field == named

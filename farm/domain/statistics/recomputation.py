@@ -8,6 +8,7 @@ told, how intervals are drawn and widened), not its code.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
 import statistics
@@ -52,6 +53,10 @@ def _statistics_of(result: Mapping[str, Any], results: Sequence[Any]) -> Iterato
     for field, computed in {**_percentiles(summary), **_of_lists(summary), **_of_reference(summary)}.items():
         if field in summary:
             yield field, summary[field], computed
+    yield from _of_shape(summary)
+    yield from _of_sweep(summary)
+    yield from _of_sustained(summary)
+    yield from _of_energy(summary)
     if "stability" in summary:
         low, high = _interval(summary["all_inference_times"], 0.5)
         yield "stability.interval_ratio", summary["stability"]["interval_ratio"], (high - low) / math.sqrt(low * high)
@@ -110,6 +115,96 @@ def _of_reference(summary: Summary) -> dict[str, Any]:
         deviation = math.sqrt(sum((value - mean) ** 2 for value in logs) / (count - 1))
         told["noise_floor_ratio"] = math.exp(_quantile_of_t(2 * count - 2) * deviation * math.sqrt(2 / count)) - 1
     return told
+
+
+def _of_shape(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    """Compute the two modes, by the split with the least squares within, and the change from first to last third."""
+    told = summary.get("distribution")
+    if not told:
+        return
+    runs = summary["all_inference_times"]
+    yield "distribution.modes_us", told["modes_us"], _modes(sorted(itertools.chain.from_iterable(runs)))
+    changes = [
+        statistics.median(times[-(len(times) // 3) :]) / statistics.median(times[: len(times) // 3])
+        for times in runs
+        if len(times) >= 12
+    ]
+    yield "distribution.drift_ratio", told["drift_ratio"], statistics.median(changes) if changes else None
+
+
+def _modes(pooled: Sequence[float]) -> list[float] | None:
+    cut = len(pooled) // 100
+    kept = pooled[cut : len(pooled) - cut]
+    if len(kept) < 30 or kept[0] == kept[-1]:
+        return None
+    logs = [math.log(time) for time in kept]
+    sums, squares = ([0.0, *itertools.accumulate(values)] for values in (logs, (log * log for log in logs)))
+
+    def scatter(start: int, end: int) -> float:
+        return squares[end] - squares[start] - (sums[end] - sums[start]) ** 2 / (end - start)
+
+    at = min(range(1, len(logs)), key=lambda split: scatter(0, split) + scatter(split, len(logs)))
+    low, high = statistics.median(kept[:at]), statistics.median(kept[at:])
+    variance = (scatter(0, at) / at + scatter(at, len(logs)) / (len(logs) - at)) / 2
+    apart = (sums[-1] - sums[at]) / (len(logs) - at) - sums[at] / at
+    even = min(at, len(logs) - at) >= 0.1 * len(logs)
+    return [low, high] if even and high >= 1.05 * low and apart >= 4 * math.sqrt(max(variance, 0.0)) else None
+
+
+def _of_sweep(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    for point in summary.get("threads_sweep") or ():
+        if "all_inference_times" not in point:
+            continue
+        for field, computed in _percentiles(point).items():
+            if field in point:
+                yield f"threads_sweep.{point['threads']}.{field}", point[field], computed
+
+
+def _of_sustained(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    """Compute every window, what speed is left, and when it fell by a tenth for good."""
+    told = summary.get("sustained")
+    if not told:
+        return
+    middles = []
+    for window in told["windows"]:
+        ordered = sorted(window["times_us"])
+        middles.append(_quantile(ordered, 0.5))
+        yield f"sustained.{window['start_s']:g}.p50", window["p50"], middles[-1]
+        yield f"sustained.{window['start_s']:g}.p90", window["p90"], _quantile(ordered, 0.9)
+    first = statistics.median(middles[:3])
+    last = statistics.median(middles[len(middles) - max(1, round(len(middles) / 3)) :])
+    yield "sustained.steady_state_ratio", told["steady_state_ratio"], first / last
+    fell = None
+    for at, middle in enumerate(middles):
+        if min(middle, statistics.median(middles[at:])) > 1.1 * first:
+            fell = told["windows"][at]["start_s"]
+            break
+    yield "sustained.time_to_throttle_s", told["time_to_throttle_s"], fell
+
+
+def _of_energy(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    """Compute the energy of an inference from the meter's readings, the idle power taken off."""
+    told = summary.get("energy")
+    if not told or "readings_j" not in told:
+        return
+    (idle_from, idle_until), (began, ended) = told["idle_span_s"], told["run_span_s"]
+    at = [_joules(told["readings_j"], moment) for moment in (idle_from, idle_until, began, ended)]
+    idle = (at[1] - at[0]) / (idle_until - idle_from)
+    yield "energy.idle_power_w", told["idle_power_w"], idle
+    yield "energy.mean_power_w", told["mean_power_w"], (at[3] - at[2]) / (ended - began)
+    own = at[3] - at[2] - idle * (ended - began)
+    computed = 1000 * own / told["inferences"] if own > 0 else None
+    yield "energy.energy_per_inference_mj", told["energy_per_inference_mj"], computed
+
+
+def _joules(readings: Sequence[Sequence[float]], moment: float) -> float:
+    """Read a broken line between the readings at a moment; before and after them it is level."""
+    if moment <= readings[0][0]:
+        return readings[0][1]
+    for (left, low), (right, high) in itertools.pairwise(readings):
+        if moment <= right:
+            return low + (moment - left) / (right - left) * (high - low)
+    return readings[-1][1]
 
 
 def _interval(runs: Sequence[Sequence[float]], share: float) -> list[float]:
