@@ -38,6 +38,7 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         host=request.host,
         constraints=tuple(dict.fromkeys(request.constraints)),
         objective=request.objective,
+        metrics=tuple(dict.fromkeys(model.metric for model in request.models if model.metric)),
         searched=searched,
         unscored=tuple(
             name

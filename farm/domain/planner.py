@@ -28,6 +28,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     errors: list[FarmError] = [*goal_errors(wanted.constraints, wanted.objective, wanted.unscored)]
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += wanted.measuring.errors()
+    errors += [_unknown("metric", name, METRICS) for name in wanted.metrics if name not in METRICS]
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
         _unknown("runtime", name, known_runtimes) for name in wanted.runtimes or () if name not in known_runtimes
@@ -233,8 +234,6 @@ class _Builder:
 
     def _data_errors(self, model: Submitted, fixed: tuple[TensorSpec, ...]) -> list[FarmError]:
         errors: list[FarmError] = []
-        if model.metric and model.metric not in METRICS:
-            errors.append(_unknown("metric", model.metric, METRICS))
         if model.calibration:
             errors += check_arrays(model.calibration_arrays, fixed, what="calibration")
         if model.evaluation:

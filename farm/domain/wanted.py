@@ -32,6 +32,7 @@ class Wanted:
     objective: str | None = None
     searched: tuple[str, ...] = ()
     unscored: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     host: str | None = None
     """The one host that what runs on the target is pinned to."""
     measuring: Measuring = dataclasses.field(default_factory=Measuring)

@@ -101,6 +101,6 @@ def test_agreement_is_scored_on_the_report_quarter_when_asked() -> None:
 
 @pytest.mark.parametrize(("metric", "says"), [("top-1", "did you mean top1"), ("zzz", "There is no metric 'zzz'")])
 def test_an_unknown_metric_is_refused_with_near_misses(metric: str, says: str) -> None:
-    (message,) = refused(model(metric=metric))
+    (message,) = refused(model(metric=metric), metrics=(metric,))
 
     assert says in message
