@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from farm.domain.codec import decode
+from farm.domain.operators import OperatorProfile, execution_detail
 from farm.domain.statistics.recomputation import recompute
 from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.loader import load_profiles
@@ -54,6 +56,8 @@ def test_one_measurement_holds_times_memory_a_sweep_and_a_sustained_run(measure:
     assert len(told["all_inference_times"]) == len(told["all_reference_times_us"]) == 3
     assert told["first_load_time"] > 0
     assert told["inference_memory_peak_range"][0] >= told["inference_memory_pss_bytes"] > 20_000_000
+    assert {one["type"] for one in facts["execution_detail"]} >= {"Conv", "MatMul"}
+    assert sum(one["execution_time"] for one in facts["execution_detail"]) > 0
     one, many = told["threads_sweep"]
     assert (one["threads"], len(one["all_inference_times"])) == (1, 3)
     assert f"{os.cpu_count()}" in many["why_not"] or "core" in many["why_not"]
@@ -77,3 +81,25 @@ def test_every_scenario_is_run_by_real_processes(measure: Measure, options: dict
     assert told["scenario"] == options["scenario"]
     assert told[figure] > 0
     assert told["p90"] >= told["p50"] > 0
+
+
+def profiled(runtime: str, folder: Path) -> dict[str, Any]:
+    call = Call(f"measure-{runtime}", {"model": reference_model(runtime)}, {"mode": "profile"})
+    return execution_detail(decode(OperatorProfile, run_call(runtime, call, folder).facts))
+
+
+@pytest.mark.parametrize(("runtime", "slowest"), [("onnxruntime", "Conv"), ("openvino", "Convolution")])
+def test_the_operators_are_timed_by_the_runtimes_own_profiler(runtime: str, slowest: str, tmp_path: Path) -> None:
+    told = profiled(runtime, tmp_path)["execution_detail"]
+
+    assert {one["compute_unit"] for one in told} == {"CPU"}
+    assert max(told, key=lambda one: one["execution_time"])["type"] == slowest
+    assert all(one["execution_time"] >= 0 for one in told)
+
+
+def test_litert_lists_its_operators_and_says_why_they_have_no_times(tmp_path: Path) -> None:
+    told = profiled("litert", tmp_path)
+
+    assert [one["type"] for one in told["execution_detail"]] == ["CONV_2D"] * 3 + ["MEAN", "FULLY_CONNECTED"]
+    assert {(one["compute_unit"], one["execution_time"]) for one in told["execution_detail"]} == {("CPU", None)}
+    assert "no operator profiler" in told["execution_detail_note"]

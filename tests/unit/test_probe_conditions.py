@@ -6,9 +6,13 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from farm.domain.errors import ArtifactBroken
+from farm.domain.remeasuring import Retaking
+from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import MeasurementPolicy
 from workers.host.competitors import Competitor, competitors, own_pid, processes
@@ -16,6 +20,8 @@ from workers.host.conditions import Conditions, Watch, Window, breaches, envelop
 from workers.host.facts import Throttle
 from workers.host.probe import probe
 from workers.host.readings import CoreTime
+from workers.measuring import Bench
+from workers.results import Made
 
 TREES = Path(__file__).parents[1] / "trees"
 SCHEMA = Path(__file__).parents[2] / "farm" / "report" / "report.schema.json"
@@ -238,3 +244,56 @@ def test_hot_big_cores_of_a_big_little_board_are_hot_whatever_the_little_ones_sa
 
     assert breaches(window, PROFILES["rockchip-rk3588"].measurement, emulated=False) == ["hot", "clock-low"]
     assert breaches(replace(window, cores=(0,)), PROFILES["rockchip-rk3588"].measurement, emulated=False)[0] == "hot"
+
+
+def measured_on(tree: Path, profile: str, during: dict[str, str]) -> dict[str, Any]:
+    """Have the bench measure by stand-ins for processes on a tree, whose files change while the second one runs."""
+    model = {"times_us": [1000.0] * 60, "first_load_us": 9e3, "warm_load_us": 5e3, "first_inference_us": 2e3}
+    started: list[str] = []
+
+    def run(files: object, changes: Any, cores: tuple[int, ...]) -> Made:
+        started.append(str(changes.get("mode", "latency")))
+        if len(started) == 2:
+            for name, content in during.items():
+                (tree / name).write_text(content)
+        if changes.get("mode") == "profile":
+            raise ArtifactBroken("The stand-in has no operators.")
+        return Made(facts={**model, "peak_memory_bytes": 30_000_000, "threads": 1, "pss_bytes": 1}, cpu_s=0.0)
+
+    bench = Bench("pi-a", PROFILES[profile], StabilityRule(processes_max=3), root=tree)
+    made = bench.measure(run, runtime="onnxruntime", options={"threads": 1}, stop=threading.Event())
+    assert started == ["latency"] * 6 + ["memory", "profile"]
+    return dict(made.facts)
+
+
+@pytest.mark.parametrize(
+    ("during", "reason"),
+    [
+        ({PI_THROTTLED: "50005"}, "throttled"),
+        ({"sys/class/thermal/thermal_zone0/temp": "84000"}, "hot"),
+    ],
+)
+def test_a_measurement_on_a_board_that_is_throttled_or_hot_is_never_valid(
+    tmp_path: Path, during: dict[str, str], reason: str
+) -> None:
+    root = tmp_path / "pi"
+    shutil.copytree(TREES / "raspberry-pi-4", root)
+    facts = measured_on(root, "raspberry-pi-4", during)
+
+    assert facts["conditions"]["valid"] is False
+    assert reason in facts["conditions"]["reasons"]
+    assert facts["conditions"]["cool_down_s"] == PI.cool_down_s
+    assert Retaking(1).pause_after("measure", facts, 0) == PI.cool_down_s
+    assert facts["execution_detail"] is None
+    assert "could not be timed: The stand-in has no operators" in facts["execution_detail_note"]
+    assert "energy" not in facts["execution_summary"]
+
+
+def test_a_measurement_on_a_big_little_board_runs_on_a_big_core(tmp_path: Path) -> None:
+    root = tmp_path / "rk3588"
+    shutil.copytree(TREES / "rockchip-rk3588", root)
+    conditions = measured_on(root, "rockchip-rk3588", {})["conditions"]
+
+    assert set(conditions["cores"]) <= {4, 5, 6, 7}
+    assert conditions["clock_min_khz"] > 2_000_000
+    assert conditions["clock_mean_khz"] >= conditions["clock_min_khz"]
