@@ -94,7 +94,7 @@ def build(stem: str, architecture: str = "amd64") -> Image:
     links = os.environ.get("PIP_FIND_LINKS")
     arguments = [f"--build-arg=BASE={made_on}", *([f"--build-arg=PIP_FIND_LINKS={links}"] if links else [])]
     given = (*arguments, *(f"--volume={path}:{path}:ro" for path in _wheels()), f"--tag={image}")
-    _call(*argv, *given, f"--file=docker/{stem}.Dockerfile", ".", timeout_s=1500, emulated=architecture)
+    _call(*argv, *given, f"--file=docker/{stem}.Dockerfile", ".", timeout_s=3000, emulated=architecture)
     return Image(image, made_on, architecture)
 
 

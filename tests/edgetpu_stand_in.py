@@ -52,7 +52,9 @@ def main(mode: str, pairs: Path, arguments: list[str]) -> int:
         version = VERSIONS.get(mode, "16.0.384591198")
         print(f"Edge TPU Compiler version {version}" if version else "Edge TPU Compiler")
         return 0
-    folder, model = Path(arguments[arguments.index("--out_dir") + 1]), Path(arguments[-1])
+    folder = Path(arguments[arguments.index("--out_dir") + 1])
+    models = [Path(each) for each in arguments if each.endswith(".tflite")]
+    segments = next((int(a.partition("=")[2]) for a in arguments if a.startswith("--num_segments=")), 1)
     print(START, *(a for a in arguments if a.startswith("--")), flush=True)
     if mode == "hang":
         time.sleep(600)
@@ -61,12 +63,21 @@ def main(mode: str, pairs: Path, arguments: list[str]) -> int:
     if mode == "refuse":
         print(REFUSAL)
         return 1
-    made = b"" if mode == "empty" else model.read_bytes() if mode == "zero" else compiled(pairs, model)
-    (folder / f"{model.stem}_edgetpu.tflite").write_bytes(made)
-    (folder / f"{model.stem}_edgetpu.log").write_text("the log of operations")
-    status = "Operation is working on an unsupported data type" if mode == "zero" else "Mapped to Edge TPU"
-    print(REPORT.format(name=model.name, stem=model.stem, status=status, subgraphs=0 if mode == "zero" else 1))
+    for model in models:
+        made = b"" if mode == "empty" else model.read_bytes() if mode == "zero" else compiled(pairs, model)
+        for stem in stems(model, segments)[: 1 if mode == "lost" else None]:
+            (folder / f"{stem}_edgetpu.tflite").write_bytes(made)
+            (folder / f"{stem}_edgetpu.log").write_text("the log of operations")
+            status = "Operation is working on an unsupported data type" if mode == "zero" else "Mapped to Edge TPU"
+            print(REPORT.format(name=model.name, stem=stem, status=status, subgraphs=0 if mode == "zero" else 1))
     return 0
+
+
+def stems(model: Path, segments: int) -> list[str]:
+    """Name what is made of a model, as the compiler does."""
+    if segments == 1:
+        return [model.stem]
+    return [f"{model.stem}_segment_{number}_of_{segments}" for number in range(segments)]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from farm.wire.hosts import Attestation
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import Profile, near_misses
 from workers import environments
+from workers.edgetpu.compiler import PROGRAM, program_digest
 from workers.host.attest import identify, mismatches
 from workers.host.facts import HostFacts
 from workers.link import FarmLink
@@ -85,9 +86,13 @@ def attestation(
 
 
 def _environments(config: Settings) -> dict[str, str]:
-    """List the environments that are completely installed, by the digest of the lock they came from."""
+    """List the environments that are completely installed, by the digest of the lock they came from.
+
+    A program that the operator supplies stands among them by its own digest.
+    """
     folder = config.environments_dir
     found = {name: environments.installed_digest(folder, name) for name in environments.names()}
+    found[PROGRAM] = program_digest(f"{folder / 'litert' / 'bin'}:/usr/bin:/bin")
     return {name: digest for name, digest in found.items() if digest is not None}
 
 

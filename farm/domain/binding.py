@@ -46,7 +46,7 @@ def bind(
     if queue is None:
         raise _environment_missing(spec, target)
     profile = {name: target.read(name) for name in spec.reads} if target else {}
-    encoded = encode(options)
+    encoded = encode(_with_programs(spec, options, queue, world))
     pins = catalogue.pins.get(spec.environment, {})
     key = partial(step_key, spec, options=encoded, profile=profile, pins=pins, inputs=inputs, host=host)
     shared, own = key(job=None), key(job=wanted.job if wanted else None)
@@ -69,6 +69,16 @@ def bind(
         reuse_key=shared if measured else None,
         tools={tool: pins[tool] for tool in spec.tools if tool in pins},
     )
+
+
+def _with_programs(spec: StageSpec, options: Any, queue: str, world: World) -> Any:
+    """Put the programs of a host that serves the queue into the options, so into the key: another one, another step."""
+    hosts = sorted((host for host in world.hosts if queue in host.serves), key=lambda host: host.name)
+    found = {
+        option: next((digest for host in hosts if (digest := host.environments.get(program))), None)
+        for option, program in spec.programs
+    }
+    return replace(options, **{option: digest for option, digest in found.items() if digest})
 
 
 def reproduction_step(spec: StageSpec, failing: PlannedStep, *, model: str) -> PlannedStep:

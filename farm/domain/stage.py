@@ -129,6 +129,7 @@ class StageSpec:
         cost: rank among alternatives, lower is tried first.
         fresh: exec'd in a new process instead of forked from a zygote (every measurement).
         spawns: starts child processes of its own, so it needs the exec policy.
+        programs: (option, program of the operator): the option is given the digest that the host attests.
     """
 
     name: str
@@ -151,6 +152,7 @@ class StageSpec:
     cost: int = 10
     fresh: bool = False
     spawns: bool = False
+    programs: tuple[tuple[str, str], ...] = ()
 
     def asks(self, option: str) -> bool:
         """Tell whether its options have a field of that name."""

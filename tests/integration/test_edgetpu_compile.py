@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call
 from workers.edgetpu.compiled import read_compiled
+from workers.edgetpu.compiler import program_digest
+from workers.runtimes.edgetpu import segments
 from workers.sandbox import Call as SandboxCall
 from workers.sandbox import Level, Limits, Sandbox
 
@@ -83,12 +86,12 @@ def test_what_befalls_the_compiler_is_told(tmp_path: Path, mode: str, code: str,
 
 def test_a_compiler_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from workers.edgetpu import compiler
-    from workers.edgetpu.compiler import Flags, compile_model, find_compiler
+    from workers.edgetpu.compiler import Flags, compile_models, find_compiler
 
     monkeypatch.setattr(compiler, "_GRACE_S", 0.5)
     found = find_compiler(str(stand_in(tmp_path, "hang")))
     with pytest.raises(compiler.ToolTimedOut, match=r"did not end within 1\.5 s"):
-        compile_model(found, MODEL, tmp_path, Flags(14, False, 1, (), 1))
+        compile_models(found, [MODEL], tmp_path, Flags(14, False, 1, (), 1))
 
 
 def test_without_a_compiler_the_prediction_comes_along(tmp_path: Path) -> None:
@@ -107,6 +110,77 @@ def test_a_model_that_it_would_refuse_is_not_given_to_it(tmp_path: Path) -> None
     assert failure["code"] == "conversion-failed"
     assert "was not called" in failure["message"]
     assert "not quantized" in failure["message"]
+
+
+def test_a_split_model_is_a_folder_of_segments_in_their_order(tmp_path: Path) -> None:
+    """Given eleven segments, whose names don't sort as they run; then a runtime takes them in order."""
+    found = compile_with(tmp_path, "good", num_segments=11)
+
+    assert [part.name for part in segments(found.output("model"))] == [
+        f"model_segment_{number}_of_11_edgetpu.tflite" for number in range(11)
+    ]
+    assert sorted(path.suffix for path in found.output("model").iterdir()) == [".tflite"] * 11
+    assert found.facts["edgetpu"]["edge_tpu_subgraphs"] == 11
+    assert "--num_segments=11" in found.result["reproduce"]
+
+
+def test_a_lost_segment_is_told(tmp_path: Path) -> None:
+    failure = compile_with(tmp_path, "lost", num_segments=2).failure
+
+    assert failure["code"] == "artifact-broken"
+    assert "2 were due" in failure["message"]
+
+
+def test_models_that_share_the_memory_are_compiled_together(tmp_path: Path) -> None:
+    other = PAIRS / "gabor_64x64_p4.tflite"
+    told = {"compiler": str(stand_in(tmp_path, "good")), "input_specs": INPUTS, "output_specs": OUTPUTS}
+    found = run_call("litert", Call(STAGE, {"model": MODEL, "beside-1": other}, told), tmp_path / "work")
+
+    for role, source in (("model", MODEL), ("beside-1", other)):
+        made = source.with_name(f"{source.stem}_edgetpu.tflite")
+        assert found.output(role).read_bytes() == made.read_bytes()
+    assert found.result["reproduce"].endswith("model.tflite beside-1.tflite")
+    assert found.facts["edgetpu"]["edge_tpu_subgraphs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"intermediate_tensors": ["no/such"]}, "no/such, and the model has no such tensor"),
+        ({"num_segments": 0}, "at least 1"),
+        ({"compile_timeout_s": 0}, "at least 1"),
+    ],
+)
+def test_options_that_cannot_be_are_the_submitters(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    failure = compile_with(tmp_path, "crash", **options).failure
+
+    assert (failure["code"], failure["who_must_act"]) == ("bad-request", "submitter")
+    assert words in failure["message"]
+
+
+def test_a_tensor_of_the_model_may_end_the_part_on_the_device(tmp_path: Path) -> None:
+    name = INPUTS[0]["name"]
+    found = compile_with(tmp_path, "good", intermediate_tensors=[name])
+
+    assert f"--intermediate_tensors={name}" in found.result["reproduce"]
+
+
+def test_another_compiler_than_the_planned_one_is_the_operators_to_mend(tmp_path: Path) -> None:
+    """Given a step whose key holds one compiler, and a host with another; then nothing is made under that key."""
+    failure = compile_with(tmp_path, "good", compiler_sha256="0" * 64).failure
+
+    assert (failure["code"], failure["who_must_act"]) == ("environment-missing", "operator")
+    assert "0" * 64 in failure["message"]
+    assert "16.0.384591198" in failure["message"]
+    assert "farm retry" in failure["remedy"]
+
+
+def test_a_host_attests_the_compiler_that_its_steps_find(tmp_path: Path) -> None:
+    program = stand_in(tmp_path, "good")
+
+    assert program_digest(f"/nowhere:{tmp_path}") == hashlib.sha256(program.read_bytes()).hexdigest()
+    assert compile_with(tmp_path, "good", compiler_sha256=program_digest(str(tmp_path))).facts["edgetpu"]
+    assert program_digest("/nowhere") is None
 
 
 def test_it_runs_in_the_sandbox(tmp_path: Path) -> None:

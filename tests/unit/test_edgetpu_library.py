@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from farm.domain.errors import EnvironmentMissing, HostError
+from farm.domain.facts import TensorSpec
 from workers.edgetpu.library import Bus, Device, Library, _Entry, open_library
+from workers.runtimes.edgetpu import EdgeTpuSession
 
 
 class Function:
@@ -54,3 +57,48 @@ def test_an_older_runtime_is_said_before_the_model_is_loaded() -> None:
 def test_a_missing_library_is_the_operators_to_install() -> None:
     with pytest.raises(EnvironmentMissing, match="can't load libedgetpu-absent"):
         open_library("libedgetpu-absent.so.1")
+
+
+class Part:
+    """A stand-in for LiteRT with the delegate: one tensor in, one out, until its device is gone."""
+
+    def __init__(self, name: str, *, fails: bool = False) -> None:
+        self.inputs = (TensorSpec(name, "int8", (1,)),)
+        self.outputs = (TensorSpec(f"{name}'", "int8", (1,)),)
+        self.fails = fails
+
+    def run(self, feeds: dict[str, object]) -> dict[str, object]:
+        if self.fails:
+            raise RuntimeError("Deadline exceeded: USB transfer error 2 [LibUsbDataOutCallback]")
+        return {self.outputs[0].name: feeds[self.inputs[0].name]}
+
+
+def session(found: Library, *parts: Part) -> EdgeTpuSession:
+    made = object.__new__(EdgeTpuSession)
+    made._library, made._parts = found, list(parts)  # type: ignore[assignment]
+    return made
+
+
+def test_a_segment_gets_what_the_one_before_it_gave() -> None:
+    assert session(library(b"usb"), Part("a"), Part("a'")).run({"a": 7}) == {"a''": 7}
+
+
+def test_a_device_that_is_unplugged_in_mid_run_is_the_hosts() -> None:
+    with pytest.raises(HostError, match="unplugged, or reset, while it ran: Deadline exceeded") as told:
+        session(library(), Part("a", fails=True)).run({"a": 7})
+    assert told.value.who_must_act == "host"
+
+
+def test_what_fails_beside_a_device_that_is_there_is_not_the_hosts() -> None:
+    with pytest.raises(RuntimeError, match="USB transfer error"):
+        session(library(b"usb"), Part("a", fails=True)).run({"a": 7})
+
+
+def test_a_library_of_another_architecture_is_the_operators_to_replace(tmp_path: Path) -> None:
+    """Given a file that is an ELF of AArch64 by its header; then the loader's reason and the way out are told."""
+    foreign = tmp_path / "libedgetpu.so.1"
+    foreign.write_bytes(
+        b"\x7fELF\x02\x01\x01" + bytes(9) + (3).to_bytes(2, "little") + (183).to_bytes(2, "little") + bytes(44)
+    )
+    with pytest.raises(EnvironmentMissing, match=r"can't load .*libedgetpu"):
+        open_library(str(foreign))

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What a successful run left: its files in the order of their segments, and what it said."""
+    """What a successful run left: its files in the order of the models, then of their segments, and what it said."""
 
     files: tuple[Path, ...]
     report: CompilerReport
@@ -117,19 +117,27 @@ def _first_line(path: Path) -> str:
     return (ran.stdout or ran.stderr).strip().partition("\n")[0][:200]
 
 
-def command(compiler: Compiler, model: Path, folder: Path, flags: Flags) -> list[str]:
-    return [str(compiler.path), "--out_dir", str(folder), *flags.arguments(), str(model)]
+def program_digest(folders: str, program: str = PROGRAM) -> str | None:
+    """Identify the compiler on a search path without running it: what a host attests, and a step's key holds."""
+    found = shutil.which(program, path=folders)
+    return None if found is None else hashlib.sha256(Path(found).resolve().read_bytes()).hexdigest()
 
 
-def compile_model(compiler: Compiler, model: Path, folder: Path, flags: Flags) -> Compilation:
-    """Compile one model into `folder`, which is empty.
+def command(compiler: Compiler, models: Sequence[Path], folder: Path, flags: Flags) -> list[str]:
+    return [str(compiler.path), "--out_dir", str(folder), *flags.arguments(), *map(str, models)]
+
+
+def compile_models(compiler: Compiler, models: Sequence[Path], folder: Path, flags: Flags) -> Compilation:
+    """Compile one model into `folder`, which is empty, or several together, so that they share the device's memory.
+
+    The first of several is cached first. The compiler splits one model only.
 
     Raises:
         ToolTimedOut, ToolCrashed: it did not end by itself, or died by a signal.
         ConversionFailed: it said no, or mapped nothing.
         ArtifactBroken: it reported success and left no file, or an empty one.
     """
-    argv = command(compiler, model, folder, flags)
+    argv, due = command(compiler, models, folder, flags), len(models) * flags.num_segments
     output, code = _run(argv, flags.timeout_s + _GRACE_S, compiler)
     report = parse_compiler_log(output)
     evidence: dict[str, Any] = {"tool": PROGRAM, "version": compiler.version, "exit": code, "log_tail": output[-_TAIL:]}
@@ -137,11 +145,11 @@ def compile_model(compiler: Compiler, model: Path, folder: Path, flags: Flags) -
         raise ToolCrashed(f"{PROGRAM} {compiler.version} died by {signal.Signals(-code).name}.", **evidence)
     if code != 0 or not report.succeeded:
         raise _refused(report, compiler, evidence)
-    files = tuple(sorted(folder.glob("*.tflite")))
-    if len(files) != flags.num_segments or any(file.stat().st_size == 0 for file in files):
+    files = made_of(models, folder)
+    if len(files) != due or any(file.stat().st_size == 0 for file in files):
         left = ", ".join(f"{file.name} of {file.stat().st_size} bytes" for file in files) or "no file"
         raise ArtifactBroken(
-            f"{PROGRAM} {compiler.version} reported success and left {left}; {flags.num_segments} were due.", **evidence
+            f"{PROGRAM} {compiler.version} reported success and left {left}; {due} were due.", **evidence
         )
     if not _mapped(report):
         reasons = "; ".join(sorted({f"{row.type}: {row.status}" for row in report.operators})) or "no reason was given"
@@ -151,6 +159,17 @@ def compile_model(compiler: Compiler, model: Path, folder: Path, flags: Flags) -
             **evidence,
         )
     return Compilation(files, report, output)
+
+
+def made_of(models: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """List compiled files in the order of their models; segments of a model, of which there may be ten, by number."""
+    found = [(path.name, path) for path in folder.glob("*_edgetpu.tflite")]
+    ordered: list[Path] = []
+    for model in models:
+        segment = re.compile(rf"{re.escape(model.stem)}(?:_segment_(\d+)_of_\d+)?_edgetpu\.tflite")
+        matched = [(int(match[1] or 0), path) for name, path in found if (match := segment.fullmatch(name))]
+        ordered += [path for _, path in sorted(matched)]
+    return tuple(ordered)
 
 
 def _mapped(report: CompilerReport) -> bool:

@@ -9,6 +9,7 @@ the pinned reference model makes use of.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,9 @@ def profile(path: Path, asked: Profiling) -> OperatorProfile:
 
 def segments(path: Path) -> list[Path]:
     """Return the files of a model in the order in which they run."""
-    return sorted(path.glob("*.tflite")) if path.is_dir() else [entry_file(path, SUFFIXES)]
+    if not path.is_dir():
+        return [entry_file(path, SUFFIXES)]
+    return sorted(path.glob("*.tflite"), key=lambda part: [int(n) for n in re.findall(r"\d+", part.stem)[-2:]])
 
 
 RUNTIME = Runtime(

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
-from farm.domain.errors import BadRequest, ConversionFailed, HostError
+from farm.domain.errors import BadRequest, ConversionFailed, EnvironmentMissing, HostError
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
 from workers.edgetpu.compiled import Compiled, read_compiled
-from workers.edgetpu.compiler import PROGRAM, Compilation, Compiler, Flags, command, compile_model, find_compiler
+from workers.edgetpu.compiler import PROGRAM, Compilation, Compiler, Flags, command, compile_models, find_compiler
 from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION
 from workers.edgetpu.model import declared_specs, read_model
 from workers.edgetpu.predict import Prediction, predict
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOT_QUANTIZED = "Model not quantized"
+BESIDE = "beside-"
+"""What the roles of models begin with that are compiled together with the step's own."""
 INTEGER_RECIPES = ("int8-full-integer", "int8-static")
 """Recipes after which a TFLite file computes in integers; int8-static converts at its ends, on the CPU."""
 
@@ -43,7 +45,8 @@ class EdgeTpuOptions(Options):
     """What the compiler may be told, and by which recipe its model was made.
 
     `compiler` is its name on the steps' PATH, or a path below /usr; `min_runtime_version` the oldest Edge TPU runtime
-    that must run the result; `num_segments` splits the model for as many devices, at `intermediate_tensors` when given.
+    that must run the result; `num_segments` splits the model for as many devices; operators after
+    `intermediate_tensors` stay on the CPU. `compiler_sha256` is that of the host that the step was planned for.
     """
 
     compiler: str = PROGRAM
@@ -52,6 +55,7 @@ class EdgeTpuOptions(Options):
     num_segments: int = 1
     intermediate_tensors: tuple[str, ...] = ()
     compile_timeout_s: int = 180
+    compiler_sha256: str | None = None
     recipe: str = BASELINE
 
 
@@ -95,15 +99,20 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
     target=Format.EDGETPU_TFLITE,
     options=EdgeTpuOptions,
     tools=("ai-edge-litert",),
+    programs=(("compiler_sha256", PROGRAM),),
     spawns=True,
     timeout_s=1800.0,
 )
 def run(given: StageInput) -> StageOutput:
     """Compile, read the result back, and tell both what was predicted and what came.
 
-    Returns: model_edgetpu.tflite, or a folder of segments; facts["edgetpu"] with mapping, memory and the compiler.
+    Args:
+        given: files["model"], and further ones (`beside-1` …) that are compiled together with it to share the memory.
+    Returns: model_edgetpu.tflite, or a folder of segments in the order in which they run, as "model"; each further one
+        under its own role; facts["edgetpu"] with mapping, memory and the compiler.
 
     Raises:
+        BadRequest: options that can't be, or a tensor that the model does not have.
         ConversionFailed: the compiler would refuse the model, refuses it, or maps nothing.
         EnvironmentMissing: no usable compiler on this host; the evidence holds the predicted mapping.
         ToolCrashed, ToolTimedOut, ArtifactBroken: what can befall the compiler.
@@ -119,19 +128,49 @@ def run(given: StageInput) -> StageOutput:
             edgetpu=predicted.as_facts(),
         )
     compiler = find_compiler(options.compiler, {"edgetpu": predicted.as_facts()})
-    model = given.work / "model.tflite"
-    shutil.copyfile(entry, model)
+    _check_planned(compiler, options)
+    models = _models(given, flags)
     folder = given.work / "compiled"
     folder.mkdir()
-    made = compile_model(compiler, model, folder, flags)
+    made = compile_models(compiler, models, folder, flags)
     print(made.output, flush=True)
     parts = [read_compiled(file.read_bytes()) for file in made.files]
     return StageOutput(
-        files={"model": made.files[0] if len(made.files) == 1 else _segments(made, folder)},
+        files=_files(models, made, folder),
         facts={"edgetpu": _facts(compiler, made, parts, predicted)},
-        contract=_contract(given, model, made),
-        reproduce=shlex.join(command(compiler, Path("model.tflite"), Path(), flags)),
+        contract=_contract(given, models[0], made),
+        reproduce=shlex.join(command(compiler, [Path(model.name) for model in models], Path(), flags)),
     )
+
+
+def _check_planned(compiler: Compiler, options: EdgeTpuOptions) -> None:
+    """See that this is the compiler that the step's key was made with: its result is kept under that key."""
+    if options.compiler_sha256 not in (None, compiler.sha256):
+        raise EnvironmentMissing(
+            f"The step was planned for the {PROGRAM} with sha256 {options.compiler_sha256}; {compiler.path} on this "
+            f"host is version {compiler.version} with sha256 {compiler.sha256}.",
+            remedy="Give every build host the same compiler, or submit the job again: `farm retry JOB`.",
+        )
+
+
+def _models(given: StageInput, flags: Flags) -> list[Path]:
+    """Copy the models under the names of their roles: the compiler names its files after them."""
+    roles = ["model", *sorted(role for role in given.files if role.startswith(BESIDE))]
+    if len(roles) > 1 and flags.num_segments > 1:
+        raise BadRequest("Models that are compiled together can't be split: choose num_segments=1.")
+    for role in roles:
+        shutil.copyfile(entry_file(given.files[role], SUFFIXES), given.work / f"{role}.tflite")
+    models = [given.work / f"{role}.tflite" for role in roles]
+    known = {tensor.name for model in models for tensor in read_model(model.read_bytes()).tensors}
+    if unknown := [name for name in flags.intermediate_tensors if name not in known]:
+        raise BadRequest(f"intermediate_tensors names {', '.join(unknown)}, and the model has no such tensor.")
+    return models
+
+
+def _files(models: list[Path], made: Compilation, folder: Path) -> dict[str, Path]:
+    if len(models) == 1:
+        return {"model": made.files[0] if len(made.files) == 1 else _segments(made, folder)}
+    return {model.stem: path for model, path in zip(models, made.files, strict=True)}
 
 
 def _flags(options: EdgeTpuOptions) -> Flags:
@@ -156,7 +195,8 @@ def _segments(made: Compilation, folder: Path) -> Path:
 
 def _contract(given: StageInput, model: Path, made: Compilation) -> Contract:
     """Bind the compiled file's tensors, as it declares them: nothing here could run it."""
-    first, last = Declared.of(made.files[0]), Declared.of(made.files[-1])
+    parts = [path for path in made.files if path.name.startswith(model.stem)]
+    first, last = Declared.of(parts[0]), Declared.of(parts[-1])
     return bind_unchanged(given_contract(given), Declared.of(model), Declared(first.inputs, last.outputs))
 
 
