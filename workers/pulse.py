@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -124,7 +125,12 @@ class Pulse:
         with self._lock:
             running, waiting = list(self._running), list(self._waiting)
         said = Heartbeat(
-            name=self._name, instance=self._instance, running=running, waiting=waiting, wait_s=self._every_s
+            name=self._name,
+            instance=self._instance,
+            running=running,
+            waiting=waiting,
+            wait_s=self._every_s,
+            clock_s=time.time(),
         )
         answer = self._link.heartbeat(said)
         if answer.unknown_host:

@@ -18,6 +18,9 @@ from farm.ledger.waiting import tell_of_waiting
 from farm.wire.hosts import Attestation, Heartbeat, HeartbeatAnswer
 
 LONGEST_NOTICE = 500
+CLOCK_MAX_S = 60.0
+"""A host's clock that is off by more is told of; nothing of the farm's rests on it, but logs and certificates do."""
+CLOCK = "Its clock is "
 
 
 def attest(session: Session, attestation: Attestation, *, project: str | None = None, busy_s: float = 0.0) -> None:
@@ -98,9 +101,24 @@ def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> Heartbeat
     tell_of_waiting(session, host, heartbeat.waiting)
     host.last_heartbeat = func.now()
     host.running, host.waiting = heartbeat.running, heartbeat.waiting
+    host.notice = _of_clock(host, heartbeat.clock_s)
     stop = extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)
     reason = host.quarantine_reason if host.quarantined else None
     return HeartbeatAnswer(stop=stop, quarantined=reason, notice=host.notice)
+
+
+def _of_clock(host: Host, clock_s: float | None) -> str | None:
+    """Return the notice that stands after a heartbeat: a clock that is far off is told of until it is right again."""
+    if clock_s is None:
+        return host.notice
+    off_s = clock_s - datetime.now(UTC).timestamp()
+    was_told = host.notice is not None and host.notice.startswith(CLOCK)
+    if abs(off_s) <= CLOCK_MAX_S:
+        return None if was_told else host.notice
+    if was_told or host.notice is None:
+        how = "ahead of" if off_s > 0 else "behind"
+        return f"{CLOCK}{abs(off_s) / 60:.0f} min {how} the farm's; have it set by NTP, else its logs mislead."
+    return host.notice
 
 
 def quarantine(session: Session, name: str, reason: str, *, max_attempts: int) -> None:

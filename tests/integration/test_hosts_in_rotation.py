@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -122,6 +123,19 @@ def test_a_name_whose_worker_fell_silent_is_free_and_the_old_worker_learns_it(fa
     late = beat(client, "pi-1", token)
     assert late.status_code == 409
     assert late.json()["detail"] == "Another worker serves as pi-1 since this one was silent."
+
+
+def test_a_clock_that_is_minutes_off_is_told_and_nothing_else_changes(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+
+    slow = beat(client, "pi-1", token, clock_s=time.time() - 420).json()
+    assert slow["notice"] == "Its clock is 7 min behind the farm's; have it set by NTP, else its logs mislead."
+    _, taken = claimed(farm, client, "pi-1", token)
+    assert taken.status_code == 201, "leases are of the farm's own clock"
+    ahead = beat(client, "pi-1", token, clock_s=time.time() + 3600, running=[taken.json()["attempt"]]).json()
+    assert (ahead["stop"], "60 min ahead" in ahead["notice"]) == ([], True)
+    assert beat(client, "pi-1", token, clock_s=time.time() - 5).json()["notice"] is None
 
 
 def test_a_host_that_is_not_what_it_was_enrolled_as_is_refused(client: TestClient) -> None:
