@@ -23,6 +23,7 @@ class Recipe:
         failed_below_db: SQNR (dB) under which it is `failed`; only float32 has one.
         place: its place in the search of `--recipe auto`, cheap and promising ones first; None when only asked for.
         note: what a reader of a result must know, for results that are often misread.
+        stays_float: converters may follow it, since they keep what it did.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     failed_below_db: float | None = None
     place: int | None = None
     note: str | None = None
+    stays_float: bool = False
 
 
 def _load() -> dict[str, Recipe]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farm.domain.facts import Format
-from farm.domain.recipe import BASELINE
+from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 
 LONGEST = 6
@@ -47,8 +47,9 @@ def find_routes(source: Format, accepts: Sequence[Format], recipe: str, specs: I
     """List every route without detours, best first.
 
     A route applies its recipe exactly once; `float32` needs no stage for it. After the recipe only compilers follow: a
-    converter gives a quantized model back as float32. No format is visited twice, but for the stage that applies the
-    recipe, and no route goes on from an accepted format to one that the runtime likes less.
+    converter gives a quantized model back as float32 (a pruned one stays what it is). No format is visited twice, but
+    for the stage that applies the recipe, and no route goes on from an accepted format to one that the runtime likes
+    less.
 
     Args:
         source: the submitted model's format.
@@ -103,7 +104,8 @@ class _Walk:
 
 
 def _may_follow(spec: StageSpec, path: tuple[StageSpec, ...], *, applied: bool) -> bool:
-    """Keep the recipe to one stage, with nothing but compilers behind it."""
+    """Keep the recipe to one stage, with nothing but compilers behind it unless its model stays a float one."""
     if applied and spec.recipe is not None:
         return False
-    return spec.kind is Kind.COMPILE or all(before.recipe is None for before in path)
+    recipes = [RECIPES.get(before.recipe) for before in path if before.recipe is not None]
+    return spec.kind is Kind.COMPILE or all(recipe is not None and recipe.stays_float for recipe in recipes)

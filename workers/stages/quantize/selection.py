@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PROBES = 4
+SUFFIXES = {Format.TORCH_EXPORTED_PROGRAM: "pt2"}
+"""How files are named where their format's name will not do."""
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
 ROWS_LINES = (
     "import numpy",
@@ -117,8 +119,8 @@ class Judge:
         known_as: Mapping[str, str] | None = None,
         prefix: str = "candidate",
     ) -> None:
-        self.kind, self.work = kind, given.work
-        self._names = (f"{prefix}_{at}.{kind}" for at in itertools.count())
+        self.kind, self.work, self.suffix = kind, given.work, SUFFIXES.get(kind, kind)
+        self._names = (f"{prefix}_{at}.{self.suffix}" for at in itertools.count())
         self._selection, self._known_as = selection, known_as
         self._model = given_contract(given)
         self._source = runtime_of(source_kind or kind).load(given.files["model"])
@@ -199,7 +201,7 @@ def try_each(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float 
 
 def keep(judge: Judge, chosen: Chosen) -> Chosen:
     """Give the chosen file its place."""
-    return replace(chosen, path=chosen.path.rename(judge.work / f"model.{judge.kind}"))
+    return replace(chosen, path=chosen.path.rename(judge.work / f"model.{judge.suffix}"))
 
 
 def _between(model: tuple[Binding, ...], artifact: tuple[Binding, ...]) -> tuple[Binding, ...]:
