@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The host's name.", show_default=False)]
 POLL_S = 1.0
-IMAGES = {"x86_64": "farm-worker-x86", "aarch64": "farm-worker-arm64"}
+IMAGES = {"x86_64": "farm-worker-x86", "aarch64": "farm-worker-arm64", "armv7l": "farm-worker-armhf"}
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
