@@ -37,6 +37,10 @@ class Recipe:
     note: str | None = None
     stays_float: bool = False
 
+    @property
+    def needs(self) -> str:
+        return "calibration data" if self.needs_calibration else "the model alone"
+
 
 def _load() -> dict[str, Recipe]:
     """Find every recipe, float32 first, then as the search takes them, then by name.

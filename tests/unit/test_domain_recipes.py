@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from farm.domain.recipe import BASELINE, RECIPES, SEARCHED, Recipe
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "recipes.md"
 each = pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 
 
@@ -28,3 +31,13 @@ def test_what_needs_calibration_says_so() -> None:
 
 def test_only_the_baseline_fails_by_its_numerics() -> None:
     assert [r.name for r in RECIPES.values() if r.failed_below_db is not None] == [BASELINE]
+
+
+@each
+def test_the_document_says_what_each_recipe_says(recipe: Recipe) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| `{recipe.name}`"))
+
+    for told in (recipe.summary, recipe.formula.replace("|", "&#124;"), recipe.needs, recipe.refused_when):
+        assert told in row
+    assert ("(searched)" in row) is (recipe.place is not None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 LEAST_OPSET, OPSET = 13, 17
+LARGE_BYTES = 1 << 30
 PREPARE_LINES = (
     "from onnxruntime.quantization.shape_inference import quant_pre_process",
     "quant_pre_process('model.onnx', 'prepared.onnx', skip_symbolic_shape=True)",
@@ -32,7 +33,8 @@ PREPARE_LINES = (
 def prepare(given: StageInput) -> Path:
     """Fix axes, raise the opset, infer shapes, fold constants and batch norms, and shorten names.
 
-    Every node has a name afterwards, the same one in every run.
+    Every node has a name afterwards, the same one in every run. Weights over `LARGE_BYTES` lie beside the file, and
+    nothing is folded in such a model, for which the tools would hold several copies of it.
 
     Raises:
         ConversionFailed: the tools refuse the model.
@@ -43,6 +45,11 @@ def prepare(given: StageInput) -> Path:
     with tool_call("onnxruntime", *refusals()):
         model = raise_opset(load_inlined(given.files["model"]), LEAST_OPSET, OPSET)
         fix_axes(model, tuple(binding.artifact for binding in given_contract(given).inputs))
+        if weight_bytes(model) > LARGE_BYTES:
+            number_tensors(model)
+            _name_nodes(model)
+            onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+            return path
         onnx.save(model, path)
         _pre_process(path)
         prepared = onnx.load(path)
@@ -56,6 +63,10 @@ def _pre_process(path: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     quant_pre_process(path, path, skip_symbolic_shape=True)
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

@@ -14,7 +14,7 @@ from workers.stages.quantize.selection import Judge
 
 SAMPLES = 2
 """Samples that a ranking is made on at most: each of them is run for every operator."""
-BUDGET_S = 120.0
+BUDGET_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
