@@ -135,7 +135,14 @@ def test_a_float_conversion_is_near_and_int8_is_further(on_litert: dict[str, Ans
 
 def test_the_contracts_changes_are_handed_on(on_litert: dict[str, Answer]) -> None:
     artifact = on_litert["int8 compared"].facts["artifact"]
-    assert artifact["contract_changes"] == ["input image: float32 → int8"]
+    changes = artifact["contract_changes"]
+    assert changes[0] == "input image: float32 → int8", "what the route declared"
+    assert "input image: renamed to serving_default_image:0" in changes
+    assert any(change.startswith("output output_0: float32 → int8 (scale ") for change in changes)
+    held = [tensor["name"] for tensor in artifact["outputs"]]
+    bound = {pair["artifact"]["name"]: pair["source"]["name"] for pair in tflite_contract(artifact)["outputs"]}
+    order = [bound[name] for name in held]
+    assert (f"outputs: in the order {', '.join(order)}" in changes) == (order != ["output_0", "output_1"])
     assert artifact["inputs"][0]["dtype"] == "int8"
 
 

@@ -307,5 +307,10 @@ def _told(inputs: tuple[Binding, ...], outputs: tuple[Binding, ...]) -> tuple[st
     return tuple(itertools.chain.from_iterable(lines))
 
 
+def told_changes(contract: Contract) -> tuple[str, ...]:
+    """Put every difference of a contract's bindings from the source's tensors into words."""
+    return _told(contract.inputs, contract.outputs)
+
+
 def _words(specs: Any) -> str:
     return ", ".join(map(str, specs)) or "none"

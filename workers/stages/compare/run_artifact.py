@@ -16,7 +16,7 @@ from farm.domain.errors import ArtifactBroken, ContractMismatch, CorruptModel, M
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, Session, deployable_runtimes
 from workers.runtimes.binding import to_artifact, to_source
-from workers.stages.compare.agreement import check_contract
+from workers.stages.compare.agreement import changes_seen, check_contract
 from workers.stages.compare.numerics import OutputError, summarize
 from workers.stages.npz import NpzReader
 from workers.stages.wording import plain
@@ -56,7 +56,7 @@ def run_compare(runtime: Runtime, given: StageInput) -> StageOutput:
     artifact = {
         "inputs": encode(session.inputs),
         "outputs": encode(session.outputs),
-        "contract_changes": list(contract.changes),
+        "contract_changes": list(changes_seen(contract, session.inputs, session.outputs)),
     }
     return StageOutput(facts={"numerics": summarize(errors, samples), "artifact": artifact})
 
@@ -128,7 +128,7 @@ def check_shape(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> None
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"compare-{runtime.name}",
-        version="1",
+        version="2",
         kind=Kind.COMPARE,
         environment=runtime.environment,
         check=always,
