@@ -2,7 +2,8 @@
 
 A candidate is a result that the farm tries of its own accord. When it was compared and scored, it is given up where it
 breaks a constraint that no measurement mends. The others get a short measurement; the better half (successive halving)
-is measured in full, the rest only when none of that half satisfies the constraints. float32 is always measured in full.
+is measured in full, the rest only when none of that half satisfies the constraints though its measurements count.
+float32 is always measured in full.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NOISE = 0.1
 """Share by which two short measurements of equal files may differ: so near to the better half is in it."""
 
 
-MIXED = "int8-mixed"
+MIXED, STATIC = "int8-mixed", "int8-static"
 
 
 class Fate(StrEnum):
@@ -79,11 +80,12 @@ def standing(plan: Plan, progress: Sequence[Progress], index: int, states: State
     better = _better_half(plan, progress, field, states)
     if index in better or index not in field:
         return CHOSEN
+    given_up = Standing(Fate.DROPPED, _measurements(branch), _behind(plan, progress, index, better, states))
     if any(_satisfies(plan, progress, rival, states) for rival in better):
-        return Standing(Fate.DROPPED, _measurements(branch), _behind(plan, progress, index, better, states))
-    if all(progress[rival].concluded for rival in better):
-        return CHOSEN
-    return Standing(Fate.OPEN, (branch.measure,))
+        return given_up
+    if not all(progress[rival].concluded for rival in better):
+        return Standing(Fate.OPEN, (branch.measure,))
+    return CHOSEN if any(_is_valid(plan, progress, rival, states) for rival in better) else given_up
 
 
 def is_candidate(plan: Plan, result: PlannedResult) -> bool:
@@ -170,9 +172,19 @@ def _alone(plan: Plan, result: PlannedResult, branch: Branch, states: States) ->
     broken = plan.goals[result.model].breaks_early(known_of(result, branch, states))
     if broken is not None:
         return Standing(Fate.DROPPED, _measurements(branch), broken)
+    if _is_static(plan, result, branch, states):
+        return Standing(Fate.DROPPED, _measurements(branch), f"no operator has to stay in float: it is {STATIC}")
     if branch.probe is None:
         return CHOSEN
     return None if _has_succeeded(states, branch.probe) else Standing(Fate.OPEN, (branch.measure,))
+
+
+def _is_static(plan: Plan, result: PlannedResult, branch: Branch, states: States) -> bool:
+    """Tell whether int8-mixed leaves nothing in float, and int8-static is there to be measured instead."""
+    ranked = ranking_of(plan, branch, states) if result.recipe == MIXED and branch.in_float is None else None
+    place = (result.model, result.target, result.target_runtime, STATIC)
+    twins = (one for one in plan.results if (one.model, one.target, one.target_runtime, one.recipe) == place)
+    return ranked is not None and ranked[1] == 0 and any(one.branches for one in twins)
 
 
 def _rivals(plan: Plan, result: PlannedResult) -> list[int]:
@@ -240,12 +252,18 @@ def _satisfies(plan: Plan, progress: Sequence[Progress], index: int, states: Sta
     if not progress[index].concluded or branch_failure(plan, progress, index, at, states) is not None:
         return False
     body = known_of(result, result.branches[at], states)
-    if (body.get("conditions") or {}).get("valid") is not True:
+    if not _is_valid(plan, progress, index, states):
         return False
     baseline = None
     if result.baseline is not None and (other := plan.results[result.baseline]).branches:
         baseline = known_of(other, other.branches[progress[result.baseline].branch], states)
     return all(one.broken_by(body, baseline) is None for one in plan.goals[result.model].parsed)
+
+
+def _is_valid(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    """Tell whether the full measurement counts: on a host where none does, more of them would not help."""
+    measured = states.get(plan.results[index].branches[progress[index].branch].measure)
+    return measured is not None and (measured.facts.get("conditions") or {}).get("valid") is True
 
 
 def _behind(plan: Plan, progress: Sequence[Progress], index: int, better: Sequence[int], states: States) -> str:

@@ -150,3 +150,18 @@ def test_bisection_ends_and_finds_the_fewest_where_fidelity_grows(most: int, eno
     assert best.keeps == any(one.keeps for one in rounds)
     if best.keeps:
         assert best.count == min(one.count for one in rounds if one.keeps)
+
+
+def test_what_leaves_nothing_in_float_is_int8_static_and_not_measured_again() -> None:
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "mix-onnx":
+            run.succeed_with(step, {"keep_float": [], "sensitivity": [{"operator": "conv0", "sqnr_db": 40.0}]})
+        else:
+            run.succeed(step, sqnr_db=40.0)
+
+    run = Run(plan_of(recipes=("float32", "int8-static", MIXED), searched=("float32", "int8-static", MIXED))).finish(
+        end
+    )
+
+    assert run.body("ort", MIXED)["dropped"] == "no operator has to stay in float: it is int8-static"
+    assert "dropped" not in run.body("ort", "int8-static")

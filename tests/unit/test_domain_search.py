@@ -46,12 +46,17 @@ def recipe_of(step: PlannedStep) -> str:
 
 
 def end(
-    run: Run, step: PlannedStep, *, sqnr_db: Mapping[str, float] | None = None, p50: Mapping[str, float] = P50_US
+    run: Run,
+    step: PlannedStep,
+    *,
+    sqnr_db: Mapping[str, float] | None = None,
+    p50: Mapping[str, float] = P50_US,
+    valid: bool = True,
 ) -> None:
     recipe = recipe_of(step)
     on_target = step.kind == "compare" and step.target is not None
     found = (sqnr_db or {}).get(recipe, 40.0) if on_target and recipe != "float32" else 120.0
-    run.succeed(step, sqnr_db=found, median_us=p50.get(recipe, 1000.0))
+    run.succeed(step, sqnr_db=found, median_us=p50.get(recipe, 1000.0), valid=valid)
 
 
 def finished(plan: Plan, **told: Any) -> Run:
@@ -111,6 +116,13 @@ def test_when_no_finalist_satisfies_the_others_are_measured_after_all() -> None:
     assert measured(run) == {"float32", *TRIED}
     assert answer(run)["winner"] is None
     assert answer(run)["nearest_miss"]["recipe"] == "int8-static"
+
+
+def test_where_no_measurement_counts_the_others_are_not_measured_either() -> None:
+    run = finished(search(constraints=("p90 <= 0.1ms",)), valid=False)
+
+    assert measured(run) == {"float32", "int8-static", "int8-dynamic"}
+    assert answer(run)["winner"] is None
 
 
 def test_the_nearest_miss_may_be_one_that_was_given_up_early() -> None:
