@@ -1,5 +1,5 @@
 # A host (x86-64 or aarch64) with an Edge TPU: LiteRT, and ONNX Runtime for its CPU. libedgetpu is the operator's to
-# supply: mount libedgetpu.so.1 into /opt/edgetpu. It is never part of the image.
+# supply: mount it at /usr/lib/libedgetpu.so.1, where the sandbox sees it. It is never part of the image.
 # Build: podman build -f docker/worker-edgetpu.Dockerfile -t farm-worker-edgetpu .      (docs/containers.md: index, certificates, secrets)
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
@@ -34,8 +34,7 @@ RUN apt-get update \
  && install -d -o farm -g farm -m 0711 /var/lib/farm
 COPY --from=build /opt/farm /opt/farm
 ENV PATH=/opt/farm/.venv/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 TORCH_FORCE_WEIGHTS_ONLY_LOAD=1 \
-    HOME=/var/lib/farm FARM_WORK_DIR=/var/lib/farm/work FARM_CACHE_DIR=/var/lib/farm/cache \
-    LD_LIBRARY_PATH=/opt/edgetpu
+    HOME=/var/lib/farm FARM_WORK_DIR=/var/lib/farm/work FARM_CACHE_DIR=/var/lib/farm/cache
 USER 10001:10001
 WORKDIR /var/lib/farm
 VOLUME ["/var/lib/farm"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.edgetpu_models import FLOAT32, INT8, INT32, UINT8, Op, Tensor, bias, index, tflite, weights
-from workers.edgetpu.limits import SMALLEST_CACHE_BYTES, Status
+from workers.edgetpu.limits import FULL_CACHE_BYTES, SMALLEST_CACHE_BYTES, Status
 from workers.edgetpu.model import DataType
 from workers.edgetpu.predict import Prediction, predict
 
@@ -72,6 +72,8 @@ CASES = (
     case("ones joined", "CONCATENATION", FLAT, Tensor((1, 4), INT8, b"\1" * 4), Tensor((1, 20)), status=LIMITATION),
     case("two zeros", "CONCATENATION", FLAT, weights(1, 4), weights(1, 4), Tensor((1, 24)), status=LIMITATION),
     case("mean of height and width", "MEAN", Tensor((1, 4, 4, 6)), index(1, 2), Tensor((1, 6))),
+    case("mean of 64 x 128", "MEAN", Tensor((1, 64, 128, 4)), index(1, 2), Tensor((1, 4))),
+    case("mean of 256 x 128", "MEAN", Tensor((1, 256, 128, 4)), index(1, 2), Tensor((1, 4)), status=LIMITATION),
     case("mean of the batch", "MEAN", IMAGE, index(0), OUT, status=LIMITATION),
     case("mean of depth 8", "MEAN", Tensor((1, 4, 4, 8)), index(-1), Tensor((1, 4, 4))),
     case("mean of depth 6", "MEAN", Tensor((1, 4, 4, 6)), index(-1), Tensor((1, 4, 4)), status=LIMITATION),
@@ -171,6 +173,9 @@ REFUSED = {
     "quantize it to full-integer": tflite([BYTES, FLOATS, FLOATS], [Op("CAST", (0,), (1,)), Op("RELU", (1,), (2,))]),
     "not quantized": tflite([FLOATS, weights(4, 4), bias(4), FLOATS], [Op("FULLY_CONNECTED", (0, 1, 2), (3,))]),
     "CONV_2D (operator 0) has version 6": tflite([IMAGE, KERNEL, BIAS, OUT], [Op("CONV_2D", (0, 1, 2), (3,), 6)]),
+    "FULLY_CONNECTED (operator 0) has version 12": tflite(
+        [FLAT, weights(4, 16), bias(4), Tensor((1, 4))], [Op("FULLY_CONNECTED", (0, 1, 2), (3,), 12)]
+    ),
     "QUANTIZE (operator 0) has version 3": tflite([FLAT, FLAT], [Op("QUANTIZE", (0,), (1,), 3)]),
     "Encountered unresolved custom op: Atan": tflite([FLAT, FLAT], [Op("Atan", (0,), (1,))]),
     "already compiled": tflite([FLAT, FLAT], [Op("edgetpu-custom-op", (0,), (1,))]),
@@ -204,6 +209,18 @@ def test_a_layer_that_does_not_fit_is_streamed_whole() -> None:
     memory = predict(tflite([*tensors, weights(4, size)], [large, Op("FULLY_CONNECTED", (3, 6, 4), (5,))])).memory
     assert memory.streamed_bytes >= size * size
     assert 4 * size <= memory.cached_bytes < 5 * 4 * size
+
+
+def test_layers_that_fit_alone_fill_the_memory_before_the_rest_is_streamed() -> None:
+    """Given four layers of 2.25 MB; then the memory is full, as logs of the compiler show, and the rest streamed."""
+    size = 1500
+    layers = range(4)
+    tensors = [Tensor((1, size)), *(t for _ in layers for t in (weights(size, size), bias(size), Tensor((1, size))))]
+    chain = [Op("FULLY_CONNECTED", (3 * n, 3 * n + 1, 3 * n + 2), (3 * n + 3,)) for n in layers]
+    memory = predict(tflite(tensors, chain)).memory
+
+    assert (memory.cached_bytes, memory.remaining_bytes) == (FULL_CACHE_BYTES, 0)
+    assert memory.streamed_bytes == pytest.approx(4 * size * (size + 8) - FULL_CACHE_BYTES, rel=0.02)
 
 
 def test_large_activations_leave_less_room_for_parameters() -> None:

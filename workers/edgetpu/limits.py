@@ -20,11 +20,17 @@ LARGEST_CACHE_BYTES = int(7.9 * 1024 * 1024)
 SMALLEST_CACHE_BYTES = int(1.74 * 1024 * 1024)
 """What is left for parameters, as the compiler prints it (used and remaining): 6.9 to 8.0 MiB beside small activations,
 1.74 MiB beside the largest seen (1920 x 1058 x 3). Source: logs in issues of google-coral/edgetpu."""
+FULL_CACHE_BYTES = int(6.8 * 1024 * 1024)
+"""What a model that does not fit gets at most, as the compiler prints it for six networks: 6.15 to 7.16 MiB. Source:
+google-coral/edgetpu#60 #512 #518, PINTO0309/openvino2tensorflow#21 #28."""
 
 MAX_SOFTMAX_ELEMENTS = 16_000
 """Source: Coral documentation, supported operations, Softmax."""
 MEAN_DEPTH_MULTIPLE = 4
 """A mean over the depth needs a depth of a multiple of this. Source: supported operations, Mean."""
+MAX_MEAN_WINDOW = 16_384
+"""A mean over 256 x 128 is refused and one over 64 x 128 is mapped; the documentation gives no number. Source:
+google-coral/edgetpu#461."""
 MAX_RESIZED_SIDE = 255
 """An up-sampling to 256 is refused and one to 128 is mapped. The documentation gives no number ("to avoid loss in
 precision"); source: google-coral/edgetpu#31, #187."""

@@ -6,12 +6,14 @@ Source: Coral documentation, "TensorFlow models on the Edge TPU", supported oper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from workers.edgetpu.limits import (
     DEFAULT_MIN_RUNTIME_VERSION,
+    MAX_MEAN_WINDOW,
     MAX_RESIZE_FACTOR,
     MAX_RESIZED_SIDE,
     MAX_SOFTMAX_ELEMENTS,
@@ -183,6 +185,15 @@ def _depth_multiple(model: Model, operator: Operator) -> str | None:
     return f"a mean over a depth of {operand.shape[-1]}, not a multiple of {MEAN_DEPTH_MULTIPLE}"
 
 
+def _mean_window(model: Model, operator: Operator) -> str | None:
+    axes, rank = _axes(model, operator)
+    operand = model.operand(operator, 0)
+    if operand is None:
+        return None
+    window = math.prod(operand.shape[axis] for axis in axes if axis < rank - 1)
+    return f"a mean over {window} places, and {MAX_MEAN_WINDOW} is the most" if window > MAX_MEAN_WINDOW else None
+
+
 def _pad_no_batch(model: Model, operator: Operator) -> str | None:
     operand, amounts = model.operand(operator, 0), model.operand(operator, 1)
     values = model.constant_values(amounts) if amounts is not None else None
@@ -235,7 +246,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "DEPTHWISE_CONV_2D": (_constant_parameters, _equal_dilation(5, 6)),
     "FULLY_CONNECTED": (_constant_parameters, _default_weights_format, _flat_output),
     "MAX_POOL_2D": (_no_activation(5),),
-    "MEAN": (_not_over_batch(1), _depth_multiple),
+    "MEAN": (_not_over_batch(1), _depth_multiple, _mean_window),
     "PACK": (_pack_no_batch,),
     "PAD": (_pad_no_batch,),
     "PRELU": (_prelu_slope,),
