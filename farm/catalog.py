@@ -14,8 +14,7 @@ from farm.domain.wanted import World
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import Profile
 from workers import environments
-from workers.runtimes import load_runtimes
-from workers.runtimes.reference_model import reference_model
+from workers.runtimes import load_runtimes, reference_model
 from workers.stages import load_specs
 
 DATA_INSPECTORS = {".npz": "inspect-npz", ".zip": "inspect-pictures"}
@@ -63,7 +62,7 @@ def profiles() -> dict[str, Profile]:
 
 def self_test_model(runtime: str) -> Path:
     """Name the pinned file that a host measures under a runtime to test itself."""
-    return reference_model(runtime)
+    return reference_model.self_test_model(runtime)
 
 
 def world(hosts: tuple[LiveHost, ...]) -> World:

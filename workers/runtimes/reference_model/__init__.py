@@ -19,6 +19,8 @@ FILES = {
     Format.TF_SAVEDMODEL: "reference_savedmodel",
     Format.OPENVINO_IR: "reference_openvino",
 }
+INTEGER = "reference_int8.tflite"
+"""The same network in int8: what LiteRT computes with integers depends on the CPU's kernels."""
 
 
 def reference_model(runtime: str) -> Path:
@@ -31,3 +33,13 @@ def reference_model(runtime: str) -> Path:
         if accepted in FILES:
             return Path(__file__).with_name(FILES[accepted])
     raise LookupError(f"there is no reference model for runtime {runtime}")
+
+
+def self_test_model(runtime: str) -> Path:
+    """Return the file that a host tests itself with under a runtime: in integers where there is one.
+
+    Raises:
+        LookupError: no such runtime, or none of its formats is here.
+    """
+    integers = runtime == "litert"
+    return Path(__file__).with_name(INTEGER) if integers else reference_model(runtime)
