@@ -47,7 +47,7 @@ def test_what_it_installs_is_locked(path: Path) -> None:
         assert "pip install --no-cache-dir --no-deps -r services.lock" in text
         return
     (own,) = re.findall(r"workers\.environments own --lock (\w+)", text)
-    wanted = re.findall(r"workers\.environments install ([\w ]+)", text)
+    wanted = re.findall(r"workers\.environments install ([\w -]+)", text)
 
     assert environments.lock_path(own).is_file()
     assert {name for line in wanted for name in line.split()} <= set(environments.names())
