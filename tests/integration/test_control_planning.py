@@ -6,13 +6,17 @@ from sqlalchemy import select
 
 from farm import catalog
 from farm.control.planning import plan_job
-from farm.domain.codec import encode
+from farm.domain.artifact import Artifact, FileRef
+from farm.domain.codec import decode, encode
 from farm.domain.errors import CorruptModel, UnsafeModel
+from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.plan import Plan
+from farm.domain.preprocessing import declared, read_preprocessing
 from farm.intake import inspections
 from farm.ledger import hosts, jobs, steps
-from farm.ledger.tables import Step
+from farm.ledger.tables import Job, Step
 from farm.wire.jobs import JobRequest
-from tests.control_fixtures import PROJECT, Farm, attest, farm, whole_farm
+from tests.control_fixtures import PROJECT, Farm, attest, farm, job_now, whole_farm
 
 __all__ = ["farm", "whole_farm"]
 FILE = {"sha256": "0" * 64, "size_bytes": 1}
@@ -20,6 +24,56 @@ FILE = {"sha256": "0" * 64, "size_bytes": 1}
 
 def model(name: str) -> dict[str, object]:
     return {"file_name": name, "artifact": {"files": [FILE | {"name": name}]}}
+
+
+PREPARED = FileRef("data.npz", "1" * 64, 2)
+FACTS = ModelFacts(
+    Format.ONNX, (TensorSpec("image", "float32", ("N", 3, 8, 8)),), (TensorSpec("scores", "float32", ("N", 2)),)
+)
+ARRAYS = {
+    "image": {"dtype": "float32", "shape": [3, 3, 8, 8], "rows": ["a", "b", "c"]},
+    "labels": {"dtype": "int64", "shape": [3], "minimum": 0, "maximum": 1, "classes": 2},
+}
+DECLARED = {"input": "image", "resize": [8, 8], "classes": ["dark", "bright"]}
+
+
+def inspected(farm: Farm, **told: object) -> Job:
+    """Plan a job of one model with pictures, whose inspections have succeeded; `told` is the model's."""
+    given = model("one.onnx") | {"evaluation": FILE | {"name": "evaluation.zip", "sha256": "2" * 64}} | told
+    request = JobRequest.model_validate({"models": [given], "targets": ["x86-64-v3"], "runtimes": ["onnxruntime"]})
+    full = declared(read_preprocessing(DECLARED))
+    facts = {"inspect-onnx": encode(FACTS), "inspect-pictures": {"arrays": ARRAYS, "preprocessing": full}}
+    with farm.ledger.transaction() as session:
+        locks = catalog.catalogue().locks
+        attest(session, lock=locks["builder"], **{name: lock for name, lock in locks.items() if name != "builder"})
+        job, _ = jobs.accept(session, PROJECT, request.model_dump(mode="json"), request_digest="pictures")
+        world = catalog.world(hosts.live_hosts(session, grace_s=60))
+        steps.enlist(session, job, [step for one in request.models for step in inspections(one, world)])
+        session.flush()
+        for step in session.scalars(select(Step)):
+            step.phase, step.facts = "succeeded", facts[step.stage]
+            step.outputs = {"data": encode(Artifact((PREPARED,)))} if step.stage == "inspect-pictures" else {}
+        session.flush()
+        assert plan_job(session, job, farm.config)
+        session.expunge_all()
+    return job_now(farm, job.id)
+
+
+def test_what_inspection_made_of_pictures_is_what_the_source_is_run_on(farm: Farm) -> None:
+    plan = decode(Plan, inspected(farm).plan)
+    read = {one.artifact for step in plan.steps.values() for one in step.inputs if one.role == "samples"}
+
+    assert read - {None} == {Artifact((PREPARED,))}
+    assert all(result.preprocessing == declared(read_preprocessing(DECLARED)) for result in plan.results)
+    assert any("3 different samples" in note for note in plan.results[0].notes)
+
+
+def test_pictures_that_were_prepared_otherwise_than_the_request_declares_are_refused(farm: Farm) -> None:
+    job = inspected(farm, preprocessing=DECLARED | {"resize": [9, 9]})
+
+    assert job.state == "refused"
+    assert [reason["code"] for reason in job.reasons] == ["bad-request"]
+    assert "not as declared" in job.reasons[0]["message"]
 
 
 def test_equal_bytes_under_two_formats_have_an_inspection_each(farm: Farm) -> None:
