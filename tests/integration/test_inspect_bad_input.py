@@ -1,5 +1,6 @@
 """Bad and hostile models: each gets a clear refusal, nothing runs, and the next one is fine."""
 
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -43,7 +44,7 @@ CASES = (
     Case(ONNX, "text.onnx", "corrupt-model", "ONNX model"),
     Case(ONNX, "empty.onnx", "corrupt-model", "empty (0 bytes)"),
     Case(ONNX, "missing_onnx", "missing-file", "weights.bin"),
-    Case(ONNX, "linked_onnx", "missing-file", "weights.bin"),
+    Case(ONNX, "linked_onnx", "missing-file", "weights.bin is a link that leads out of the folder"),
     Case(ONNX, "escaping_onnx", "unsafe-model", "../secret.bin"),
     Case(ONNX, "absolute_onnx", "unsafe-model", "/etc/passwd"),
     Case(ONNX, "several_onnx", "corrupt-model", "2 .onnx"),
@@ -88,6 +89,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     lowered = {key: Call(PTE, {"model": lowered_model().with_name(key.removesuffix(PTE))}) for key in lowered}
     calls["ansi"] = Call(ONNX, {"model": models() / "ansi.onnx"})
     calls["external"] = Call(ONNX, {"model": models() / "external_onnx"})
+    misplaced = tmp_path_factory.mktemp("misplaced")
+    (misplaced / "data").mkdir()
+    shutil.copy(models() / "external_onnx" / "model.onnx", misplaced)
+    shutil.copy(models() / "external_onnx" / "weights.bin", misplaced / "data")
+    calls["misplaced"] = Call(ONNX, {"model": misplaced})
     calls["integer"] = Call(TFLITE, {"model": models() / "int8.tflite"})
     calls["sequential"] = Call(KERAS, {"model": models() / "sequential.keras"})
     calls["rate"] = Call(TS, {"model": models() / "rate.pt"})
@@ -119,6 +125,12 @@ def test_names_of_a_model_cannot_drive_a_terminal(answers: dict[str, Answer]) ->
     assert failure["code"] == "custom-operator"
     assert failure["evidence"] == {"operator": "<b>Foo</b>", "domain": "../evil"}
     assert "\x1b" not in str(failure)
+
+
+def test_external_data_in_another_place_is_found_and_named(answers: dict[str, Answer]) -> None:
+    failure = answers["misplaced"].failure
+    assert (failure["code"], failure["who_must_act"]) == ("missing-file", "submitter")
+    assert "not submitted: weights.bin. There is data/weights.bin" in failure["message"]
 
 
 def test_external_data_beside_the_model_is_read(answers: dict[str, Answer]) -> None:

@@ -177,11 +177,26 @@ def _check_external(model: Any, path: Path) -> set[str]:
     missing = sorted(name for name in locations if folder is None or not _is_inside(folder / name, folder))
     if missing:
         raise MissingFile(
-            f"The model refers to external data that was not submitted: {plain(', '.join(missing), limit=500)}.",
+            f"The model refers to external data that was not submitted: {plain(', '.join(missing), limit=500)}. "
+            f"{_misplaced(missing, folder)}".rstrip(),
             remedy="Submit the folder that holds the .onnx file and its external data files.",
             files=missing[:100],
         )
     return locations
+
+
+def _misplaced(missing: list[str], folder: Path | None) -> str:
+    """Say what the folder has of these names instead: files elsewhere, and links, which are not followed outside."""
+    names = {PurePosixPath(name).name for name in missing}
+    found = sorted(file for file in folder.rglob("*") if file.name in names) if folder else []
+    told = [
+        f"{file.relative_to(folder)} is a link that leads out of the folder."
+        if file.is_symlink()
+        else f"There is {file.relative_to(folder)}, which is another place than the model names."
+        for file in found[:10]
+        if folder
+    ]
+    return plain(" ".join(told), limit=1000)
 
 
 def _leaves(location: str) -> bool:
