@@ -61,10 +61,10 @@ def run_trace(source: Format, open_pair: Opener, given: StageInput) -> StageOutp
         sample, _ = next(reference_samples(reader, contract))
     with _told(source):
         pair = open_pair(given.files["float"], given.files["model"], given.work)
-        chosen = _spread(pair.taps)
+        chosen = spread(pair.taps)
         before = to_artifact(sample, float_inputs(contract.inputs, pair.inputs))
-        layers = list(_layers(pair, chosen, before, to_artifact(sample, contract.inputs)))
-    return StageOutput(facts={"layers": layers or None, "note": _note(pair, chosen, len(layers))})
+        layers = list(compared_layers(pair, chosen, before, to_artifact(sample, contract.inputs)))
+    return StageOutput(facts={"layers": layers or None, "note": left_out(pair, chosen, len(layers))})
 
 
 def float_inputs(inputs: Sequence[Binding], found: Sequence[TensorSpec]) -> tuple[Binding, ...]:
@@ -78,7 +78,7 @@ def float_inputs(inputs: Sequence[Binding], found: Sequence[TensorSpec]) -> tupl
     return tuple(bound)
 
 
-def _layers(
+def compared_layers(
     pair: Pair, chosen: Sequence[Tap], before: Mapping[str, NDArray[Any]], after: Mapping[str, NDArray[Any]]
 ) -> Iterator[dict[str, Any]]:
     """Tell every chosen tensor that is real, finite and of one shape in both models."""
@@ -114,14 +114,14 @@ def clipped_share(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return float(np.mean((expected < low - margin) | (expected > high + margin)))
 
 
-def _spread(taps: Sequence[Tap]) -> Sequence[Tap]:
+def spread(taps: Sequence[Tap]) -> Sequence[Tap]:
     """Choose at most MOST of them, evenly, with the first and the last."""
     if len(taps) <= MOST:
         return taps
     return [taps[round(at * (len(taps) - 1) / (MOST - 1))] for at in range(MOST)]
 
 
-def _note(pair: Pair, chosen: Sequence[Tap], compared: int) -> str | None:
+def left_out(pair: Pair, chosen: Sequence[Tap], compared: int) -> str | None:
     """Say what is not among the layers."""
     if not compared:
         return (

@@ -35,7 +35,7 @@ class TflitePair:
         self.inputs = LiteRtSession(before).inputs
         made = self._before.made
         self.total = len(made)
-        self.taps = _by_name(made, self._after.made) or _by_order(made, self._after.made)
+        self.taps = by_name(made, self._after.made) or by_order(made, self._after.made)
 
     def values(self, taps: Sequence[Tap], before: Feeds, after: Feeds) -> Iterator[Compared]:
         self._before.run(before)
@@ -95,12 +95,12 @@ class _Opened:
         return real
 
 
-def _by_name(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> tuple[Tap, ...]:
+def by_name(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> tuple[Tap, ...]:
     held = {name for name, _ in after}
     return tuple(Tap(name, operator, name, name) for name, operator in before if name in held)
 
 
-def _by_order(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> tuple[Tap, ...]:
+def by_order(before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> tuple[Tap, ...]:
     """Pair tensors one to one where both files have the same operators in the same order; else none."""
     if [operator for _, operator in before] != [operator for _, operator in after]:
         return ()
