@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from farm.domain.codec import decode
-from farm.domain.operators import OperatorProfile, execution_detail
+from farm.domain.errors import ToolchainError
+from farm.domain.operators import ComputeUnit, OperatorProfile, OperatorTime, execution_detail
 from farm.domain.statistics.recomputation import recompute
 from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.loader import load_profiles
@@ -19,6 +20,8 @@ from tests import report_samples as samples
 from tests.stage_fixtures import Call, run_call
 from workers.measuring import Bench
 from workers.results import Made
+from workers.runtimes import Profiling, litert
+from workers.runtimes.litert_operators import operators_of
 from workers.runtimes.reference_model import reference_model
 
 pytestmark = pytest.mark.toolchain
@@ -88,7 +91,10 @@ def profiled(runtime: str, folder: Path) -> dict[str, Any]:
     return execution_detail(decode(OperatorProfile, run_call(runtime, call, folder).facts))
 
 
-@pytest.mark.parametrize(("runtime", "slowest"), [("onnxruntime", "Conv"), ("openvino", "Convolution")])
+@pytest.mark.parametrize(
+    ("runtime", "slowest"),
+    [("onnxruntime", "Conv"), ("openvino", "Convolution"), ("litert", "Convolution (NHWC, F32) IGEMM")],
+)
 def test_the_operators_are_timed_by_the_runtimes_own_profiler(runtime: str, slowest: str, tmp_path: Path) -> None:
     told = profiled(runtime, tmp_path)["execution_detail"]
 
@@ -97,9 +103,40 @@ def test_the_operators_are_timed_by_the_runtimes_own_profiler(runtime: str, slow
     assert all(one["execution_time"] >= 0 for one in told)
 
 
-def test_litert_lists_its_operators_and_says_why_they_have_no_times(tmp_path: Path) -> None:
-    told = profiled("litert", tmp_path)
+def test_an_int8_model_of_many_operators_has_each_of_them_timed(tmp_path: Path) -> None:
+    model = Path(__file__).parents[1] / "edgetpu_pairs" / "deeplabv3_mnv2_dm05_pascal_quant.tflite"
+    call = Call("measure-litert", {"model": model}, {"mode": "profile", "threads": 2})
+    told = execution_detail(decode(OperatorProfile, run_call("litert", call, tmp_path).facts))["execution_detail"]
 
-    assert [one["type"] for one in told["execution_detail"]] == ["CONV_2D"] * 3 + ["MEAN", "FULLY_CONNECTED"]
-    assert {(one["compute_unit"], one["execution_time"]) for one in told["execution_detail"]} == {("CPU", None)}
-    assert "no operator profiler" in told["execution_detail_note"]
+    assert len(told) > 50
+    assert sum(one["execution_time"] for one in told) > 1000
+
+
+def test_a_litert_without_its_profiler_lists_its_operators_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, asked: Profiling) -> tuple[OperatorTime, ...]:
+        raise ToolchainError("libLiteRt.so has no function LiteRtStartProfiler.")
+
+    class Listed:
+        def __init__(self, path: Path, *, threads: int) -> None:
+            assert threads == 3
+
+        def operators(self) -> tuple[OperatorTime, ...]:
+            return (OperatorTime("scores", "SOFTMAX", ComputeUnit.CPU, None),)
+
+    monkeypatch.setattr(litert, "timed_operators", refuse)
+    monkeypatch.setattr(litert, "LiteRtSession", Listed)
+    told = litert.profile(reference_model("litert"), Profiling({}, Path(), 3, 10))
+
+    assert [(one.type, one.time_us) for one in told.operators] == [("SOFTMAX", None)]
+    assert told.note == "The operators have no times: libLiteRt.so has no function LiteRtStartProfiler."
+
+
+def test_operators_are_told_apart_by_their_place_in_a_call() -> None:
+    once = [("Conv", 5), ("Conv", 9), ("Softmax", 1)]
+    told = operators_of([*once, ("Conv", 7), ("Conv", 11), ("Softmax", 3)], calls=2)
+
+    assert [(one.name, one.time_us) for one in told] == [("Conv #0", 6.0), ("Conv #1", 10.0), ("Softmax #2", 2.0)]
+    with pytest.raises(ToolchainError, match="5 operators, which are not those of 2 calls"):
+        operators_of([*once, *once[:2]], calls=2)
+    with pytest.raises(ToolchainError, match="not those of 2 calls"):
+        operators_of([*once, *reversed(once)], calls=2)

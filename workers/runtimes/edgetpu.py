@@ -21,10 +21,13 @@ from workers.edgetpu.compiled import read_compiled
 from workers.edgetpu.library import LIBRARY, Library, open_library
 from workers.runtimes import Profiling, Runtime
 from workers.runtimes.files import entry_file
-from workers.runtimes.litert import NO_TIMES, SUFFIXES, LiteRtSession
+from workers.runtimes.litert import SUFFIXES, LiteRtSession
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+NO_TIMES = "The Edge TPU tells no times of operators: they are listed with what runs them."
 
 
 class EdgeTpuSession:

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from farm.domain.errors import ToolchainError
 from farm.domain.facts import Axis, Format, TensorSpec
 from farm.domain.operators import ComputeUnit, OperatorProfile, OperatorTime
 from workers.runtimes import Profiling, Runtime
 from workers.runtimes.files import entry_file
+from workers.runtimes.litert_operators import timed_operators
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".tflite",)
 ACCELERATED = ("edgetpu-custom-op",)
 """Operators that stand for all those a compiler mapped to an accelerator."""
-NO_TIMES = "LiteRT's wheel has no operator profiler: its operators are listed with what runs them, without their times."
 _DELEGATE = "DELEGATE"
 
 
@@ -80,11 +81,15 @@ class LiteRtSession:
 
 
 def profile(path: Path, asked: Profiling) -> OperatorProfile:
-    """List the operators and what runs them; the interpreter's Python API times none of them.
+    """Time the kernels by the library's profiler; where that fails, list the operators and say why they have no times.
 
-    Source: LiteRT Python API, `Interpreter`; its benchmark tool's operator profiler is part of no wheel.
+    Source: LiteRT Python API, `Interpreter`, for the list.
     """
-    return OperatorProfile(LiteRtSession(path, threads=asked.threads).operators(), NO_TIMES)
+    try:
+        return OperatorProfile(timed_operators(entry_file(path, SUFFIXES), asked))
+    except ToolchainError as error:
+        listed = LiteRtSession(path, threads=asked.threads).operators()
+        return OperatorProfile(listed, f"The operators have no times: {error.message}")
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
