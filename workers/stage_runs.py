@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from farm.domain.stage import StageSpec
+from farm.domain.stage import TRANSFORMS, Kind, StageSpec
+from farm.domain.step_entry import PEAK
 from workers.host.nodes import nodes_of
 from workers.results import Made, read_result
 from workers.runtimes import load_runtimes
@@ -74,7 +75,8 @@ class Place:
             start_ms=round(ending.start_ms or 0.0, 1),
             step_id=self.step,
         )
-        return read_result(work, ending, call, stage=asked.spec.name, kind=asked.spec.kind)
+        made = read_result(work, ending, call, stage=asked.spec.name, kind=asked.spec.kind)
+        return with_peak(made, ending.peak_memory_bytes, asked.spec.kind)
 
     def _call(self, asked: StageCall, work: Path) -> Call:
         spec = asked.spec
@@ -96,6 +98,13 @@ class Place:
             cores=asked.cores,
             devices=devices_of(spec),
         )
+
+
+def with_peak(made: Made, peak_memory_bytes: int | None, kind: Kind) -> Made:
+    """Add to a transform's facts the most memory that its run took, beyond what its warm process had already."""
+    if kind not in TRANSFORMS or peak_memory_bytes is None:
+        return made
+    return replace(made, facts={**made.facts, PEAK: peak_memory_bytes})
 
 
 def devices_of(spec: StageSpec) -> tuple[Path, ...]:

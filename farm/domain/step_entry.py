@@ -15,6 +15,8 @@ from farm.domain.stage import Kind
 HARNESS = "workers.stages.harness"
 """What runs one stage on a folder that holds call.json and the inputs."""
 SPECS = ("input_specs", "output_specs")
+PEAK = "peak_memory_bytes"
+"""The fact that says how much memory a transform's run took at most, beyond what its warm process had already."""
 
 
 def step_entry(state: StepState, planned: PlannedStep | None, states: States) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def step_entry(state: StepState, planned: PlannedStep | None, states: States) ->
         "arguments": _arguments(planned),
         "reproduce": state.reproduce or _repeated(state, planned, states),
         "log": {"step": state.step, "attempt": state.attempts} if state.attempts else None,
+        **({PEAK: state.facts[PEAK]} if PEAK in state.facts else {}),
         **_where(planned),
         **_failure(state),
     }
