@@ -14,6 +14,8 @@ from farm.domain.plan import SOURCE
 
 DISAGREEMENT_DB = 6.0
 """How much less one file must reach on the target's host before two hosts are said to disagree: half the signal."""
+OTHER_HOST = "Run it on another host of this profile; if only this one disagrees, take it out of rotation."
+"""What to do about hosts that disagree."""
 FIGURES = ("sqnr_db", "psnr_db", "cosine", "max_abs_error", "worst_output")
 
 Where = Literal["build", "target"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from farm.domain.bisection import Figure, LayerFigures, bisect
-from farm.domain.errors import Failure
+from farm.domain.bisection import OTHER_HOST, Figure, LayerFigures, bisect
+from farm.domain.errors import Actor, Failure, NumericsBroken
 from farm.domain.measurement import versus_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
 from farm.domain.progress import (
@@ -42,7 +42,8 @@ def conclude(plan: Plan, progress: Sequence[Progress], index: int, states: State
     failure = branch_failure(plan, progress, index, progress[index].branch, states)
     if failure is not None:
         shown, branch = _best_known(plan, progress, index, states) or (failure, result.branches[progress[index].branch])
-        return told | _failed(shown) | {"numerics": _numerics(result, branch, states)}
+        numerics = _numerics(result, branch, states)
+        return told | _failed(shown) | _blamed(shown, numerics) | {"numerics": numerics}
     branch = result.branches[progress[index].branch]
     stands = standing(plan, progress, index, states)
     if stands.fate is Fate.DROPPED:
@@ -241,6 +242,13 @@ def _failed(failure: Failure) -> dict[str, Any]:
         "remedy": failure.remedy,
         "evidence": dict(failure.evidence),
     }
+
+
+def _blamed(failure: Failure, numerics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Have the operator act, and no toolchain, where the file is sound and the target's host computes it otherwise."""
+    if failure.code != NumericsBroken.code or not (numerics or {}).get("disagreement"):
+        return {}
+    return {"who_must_act": Actor.OPERATOR.value, "remedy": OTHER_HOST}
 
 
 def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> tuple[Failure, Branch] | None:

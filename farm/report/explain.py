@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm import knowledge
-from farm.domain.errors import NumericsBroken
+from farm.domain.bisection import OTHER_HOST
+from farm.domain.errors import ContractMismatch, NumericsBroken
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.knowledge import Diagnosis, telling_lines
 from farm.report import text
@@ -17,6 +18,8 @@ from farm.report.row import WHY_INVALID, order
 
 POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
 SHORT, LONG = 220, 500
+OWN = (NumericsBroken.code, ContractMismatch.code)
+"""Failures in our own words, of which no tool's message has to be looked up."""
 CLIPPED = 0.01
 """Share of a layer's values from which on it is told that they are cut off."""
 UNKNOWN = "No entry of the knowledge base knows this message"
@@ -105,10 +108,12 @@ def _failed(report: Report, result: Result) -> Story:
     operator = _named(evidence, "operator") or _shown(found.operator if found else None)
     tensor = _named(evidence, "tensor") or _shown(found.tensor if found else None)
     said = f"{evidence.get('log_tail') or ''}\n{result.message or ''}"
-    lines = [] if found or evidence.get("cause") else telling_lines(said)
+    is_ours = result.failure_type in OWN
+    lines = [] if found or is_ours or evidence.get("cause") else telling_lines(said)
     actor = result.who_must_act.value if result.who_must_act else "us"
-    told = [_what_failed(result, step), _on(operator, tensor), *_tried(result, step)]
-    told += [_meaning(found, evidence, lines), *_reproduced(result), *_fallen(result)]
+    told = [_what_failed(result, step, evidence), _on(operator, tensor), *_tried(result, step)]
+    told += ["" if is_ours and found is None else _meaning(found, evidence, lines)]
+    told += [*_reproduced(result), *_fallen(result)]
     disagreement = result.numerics.disagreement if result.numerics else None
     return Story(
         result=text.plain(result.folder),
@@ -145,14 +150,17 @@ def _poor(report: Report, result: Result) -> Story:
 
 
 def _failed_step(result: Result) -> StepReport | None:
-    """Find the step whose failure the result shows, else the first that failed."""
+    """Find the step whose failure the result shows, else the first that failed; a lost comparison is no step's."""
     failed = [step for step in result.steps if step.state == "failed"]
     same = [step for step in failed if result.message and step.message == result.message]
-    return next(iter(same or failed), None)
+    others = [] if result.failure_type == NumericsBroken.code else failed
+    return next(iter(same or others), None)
 
 
-def _what_failed(result: Result, step: StepReport | None) -> str:
+def _what_failed(result: Result, step: StepReport | None, evidence: dict[str, Any]) -> str:
     where = f"Stage {step.stage} failed" if step else "It failed before any stage ran"
+    if step is None and isinstance(evidence.get("stage"), str):
+        where = f"It fell at {evidence['stage']}"
     host = f" on host {step.host}" if step and step.host else ""
     why = _short(result.message or "no message.", LONG)
     return f"{where}{host} ({result.failure_type or 'unknown failure'}): {why}"
@@ -251,11 +259,16 @@ def _first_bad(stage: str, numerics: Numerics) -> str:
     by_stage = numerics.by_stage
     bad = next((one for one in by_stage if one.is_bad), None)
     before = [one for one in by_stage[: by_stage.index(bad)] if one.sqnr_db is not None] if bad else []
-    was = f", after {text.decibels(before[-1].sqnr_db)} at {before[-1].stage}" if before else ""
+    was = f", after {_reached(before[-1].sqnr_db)} at {before[-1].stage}" if before else ""
     named = ""
     if numerics.first_bad_tensor:
         named = f" {'in layer' if numerics.bad_layer else 'in output'} {numerics.first_bad_tensor}"
     return f"The first stage that falls is {stage}{named}{f': {text.decibels(bad.sqnr_db)}' if bad else ''}{was}."
+
+
+def _reached(sqnr_db: float | None) -> str:
+    shown = text.decibels(sqnr_db)
+    return "exact outputs" if shown == "exact" else shown
 
 
 def _layers(numerics: Numerics) -> Iterator[str]:
@@ -297,7 +310,7 @@ def _act_on_measurement(report: Report, result: Result) -> str:
 
 def _act_on_numerics(report: Report, result: Result) -> str:
     if result.numerics is not None and result.numerics.disagreement:
-        return "Run it on another host of this profile; if only this one disagrees, take it out of rotation."
+        return OTHER_HOST
     if _recipe(result) == BASELINE:
         return f"Take another route or runtime: see what leads from the model's format to {result.target_runtime}."
     if result.numerics is not None and _is_cut_off(result.numerics.bad_layer):

@@ -206,7 +206,7 @@ def with_wrong_processor() -> Iterator[Elsewhere]:
 
 @pytest.mark.slow
 @pytest.mark.root
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(580)
 def test_5_an_emulated_host_that_computes_int8_wrongly_is_named(with_wrong_processor: Elsewhere) -> None:
     report = with_wrong_processor.submit(
         str(ROOT / RECORDED["model"]), "--target", "emulated-aarch64", "--runtime", "litert"
@@ -216,5 +216,6 @@ def test_5_an_emulated_host_that_computes_int8_wrongly_is_named(with_wrong_proce
     assert result["failure_type"] == "numerics-broken"
     assert result["numerics"]["first_bad_stage"] == "compare on emulated-aarch64"
     assert "The hosts disagree about one file" in result["numerics"]["disagreement"]
+    assert result["who_must_act"] == "operator"
     told = with_wrong_processor.command("explain", report["job"]).stdout
     assert "The hosts disagree about one file" in " ".join(told.split())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.domain.bisection import DISAGREEMENT_DB, Figure, LayerFigures, bisect, disagreement
+from farm.domain.bisection import DISAGREEMENT_DB, OTHER_HOST, Figure, LayerFigures, bisect, disagreement
 from farm.domain.errors import ArtifactBroken, FarmError, HostLost, ToolCrashed, ToolTimedOut
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
@@ -214,6 +214,7 @@ def test_a_lost_result_waits_for_the_check_that_says_where() -> None:
     body = run.body("ort", "float32")
     assert body["numerics"]["first_bad_stage"] == "compare on plain-box"
     assert "disagree" in body["numerics"]["disagreement"]
+    assert (body["who_must_act"], body["remedy"]) == ("operator", OTHER_HOST)
 
 
 def test_the_first_layer_under_the_line_is_named_where_its_stage_is_the_first_bad_one() -> None:

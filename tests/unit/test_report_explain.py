@@ -96,6 +96,19 @@ def test_a_float_result_that_is_not_the_source_says_at_which_stage_it_fell() -> 
     assert "The first stage that falls is quantize-onnx-int8-static in output logits: 9.0 dB." in story.told
 
 
+def test_a_comparison_that_failed_is_told_in_our_own_words_alone() -> None:
+    numerics = samples.disagreeing_result()["numerics"]
+    evidence = {"stage": "compare on raspberry-pi-5", "tensor": "logits"}
+    result = failed(failure_type="numerics-broken", message="It gives 3.1 dB.", numerics=numerics, evidence=evidence)
+    (story,) = told(result)
+
+    assert story.told[0] == "It fell at compare on raspberry-pi-5 (numerics-broken): It gives 3.1 dB."
+    assert story.telling == ()
+    assert not any("knowledge base" in sentence for sentence in story.told)
+    assert any("after 31.0 dB at quantize-tflite-int8-static" in sentence for sentence in story.told)
+    assert any(sentence.startswith("The hosts disagree") for sentence in story.told)
+
+
 def test_a_hosts_failure_is_run_again() -> None:
     (story,) = told(failed(failure_type="host-lost", who_must_act="host", message="The lease ran out."))
 
