@@ -60,7 +60,8 @@ demo-stop: ## stop the farm that `make demo` left up
 bench: setup ## measure the farm against its limits; writes build/bench.json
 	@$(BIN)/python -m benchmarks
 
-bench-quality: setup ## measure the quality of results; writes build/bench-quality.json
+bench-quality: setup ## the answer beside every recipe, Olive and a hand's best; writes build/quality.json
+	@$(BIN)/python -m workers.environments install olive
 	@$(BIN)/python -m benchmarks quality
 
 arm-root: main ## make the aarch64 root that an emulated worker runs in (as root; build/roots/aarch64)

@@ -1,6 +1,7 @@
 """Run the benchmarks (`make bench`): print a table, write build/bench.json; 0 also when an aim is missed.
 
-`python -m benchmarks steps imports` runs only these parts.
+`python -m benchmarks steps imports` runs only these parts; `python -m benchmarks quality [CASE …]` is what
+`make bench-quality` runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import batch, conversions, importing, moving, peers, steps
+from benchmarks import batch, conversions, importing, moving, peers, quality, steps
 from benchmarks.figures import Figure, as_table, write
 from benchmarks.stand import Stand, standing
 
@@ -35,7 +36,18 @@ def say(line: str) -> None:
     console.print(f"[dim]{line}[/dim]")
 
 
+def compare_quality(wanted: list[str]) -> int:
+    """Print and write build/quality.json; 0 also when an aim is missed."""
+    with standing(say) as stand:
+        told = quality.run(stand, wanted, say)
+    for table in quality.as_tables(told):
+        Console(width=None if sys.stdout.isatty() else 180).print(table)
+    return 0
+
+
 def main(wanted: list[str]) -> int:
+    if wanted[:1] == ["quality"]:
+        return compare_quality(wanted[1:])
     known = [*ALONE, *PARTS]
     if unknown := set(wanted) - set(known):
         console.print(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}.")

@@ -52,8 +52,8 @@ def prepare(folder: Path, say: Say) -> Path:
     return folder / "job.toml"
 
 
-def photographs(count: int) -> NDArray[np.float32]:
-    """Cut crops from scikit-image's photographs: (count, 3, 480, 480), normalized as the model wants them."""
+def photographs(count: int, size: int = TEXT_SIZE) -> NDArray[np.float32]:
+    """Cut crops from scikit-image's photographs: (count, 3, size, size), normalized as the model wants them."""
     import skimage
     from skimage import color, io, transform
 
@@ -65,7 +65,7 @@ def photographs(count: int) -> NDArray[np.float32]:
         image = color.gray2rgb(image) if image.ndim == 2 else image[..., :3]
         side = int(min(image.shape[:2]) * chance.uniform(0.5, 1.0))
         top, left = (int(chance.integers(0, size - side + 1)) for size in image.shape[:2])
-        crop = transform.resize(image[top : top + side, left : left + side], (TEXT_SIZE, TEXT_SIZE), anti_aliasing=True)
+        crop = transform.resize(image[top : top + side, left : left + side], (size, size), anti_aliasing=True)
         crops.append(((crop - IMAGENET_MEAN) / IMAGENET_STD).transpose(2, 0, 1))
     return np.stack(crops).astype(np.float32)
 

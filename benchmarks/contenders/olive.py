@@ -1,0 +1,97 @@
+"""Optimize an ONNX model with Olive: `python olive.py MODEL.onnx SAMPLES.npz FOLDER`; writes olive.json.
+
+Tool: olive-ai 0.13.0, its workflow API, one run for each way, as a user would try them: static int8 per tensor and per
+channel with two calibrations, dynamic int8, float16. It gets the float32 ONNX and the same calibration samples as the
+farm, and is not judged here.
+Document: https://microsoft.github.io/Olive/reference/pass.html
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+STATIC = {"type": "OnnxStaticQuantization", "data_config": "calibration", "quant_format": "QDQ", "precision": "int8"}
+WAYS: dict[str, dict[str, Any]] = {
+    "static int8": {**STATIC, "per_channel": False},
+    "static int8, per channel": {**STATIC, "per_channel": True},
+    "static int8, per channel, reduced range": {**STATIC, "per_channel": True, "reduce_range": True},
+    "static int8, per channel, U8S8": {**STATIC, "per_channel": True, "activation_type": "uint8"},
+    "static int8, per channel, percentile": {**STATIC, "per_channel": True, "calibrate_method": "Percentile"},
+    "dynamic int8": {"type": "OnnxDynamicQuantization"},
+    "float16": {"type": "OnnxFloatToFloat16", "keep_io_types": True},
+}
+SCRIPT = """
+import numpy as np
+from olive.data.registry import Registry
+
+
+class Samples:
+    def __init__(self, path):
+        with np.load(path) as archive:
+            self.columns = {name: archive[name] for name in archive.files}
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, row):
+        return {name: column[row] for name, column in self.columns.items()}, 0
+
+
+@Registry.register_dataset()
+def bench_samples(data_dir=None, **kwargs):
+    return Samples(data_dir)
+"""
+
+
+def main(model: Path, samples: Path, folder: Path) -> dict[str, Any]:
+    run = importlib.import_module("olive.workflows").run
+    script, found = folder / "bench_samples.py", {}
+    script.write_text(SCRIPT)
+    for number, (name, way) in enumerate(WAYS.items()):
+        into = folder / f"way{number}"
+        started = time.monotonic()
+        try:
+            run(_config(model, samples, script, way, into))
+            made = sorted(path for path in into.rglob("*.onnx"))
+            told: dict[str, Any] = {"path": str(made[0])} if made else {"error": "it wrote no file"}
+        except Exception as exc:
+            told = {"error": f"{type(exc).__name__}: {exc}"[:300]}
+        found[name] = told | {"seconds": time.monotonic() - started}
+    return found
+
+
+def _config(model: Path, samples: Path, script: Path, way: dict[str, Any], into: Path) -> dict[str, Any]:
+    data = {
+        "name": "calibration",
+        "user_script": str(script),
+        "load_dataset_config": {"type": "bench_samples", "params": {"data_dir": str(samples)}},
+        "pre_process_data_config": {"type": "skip_pre_process"},
+        "post_process_data_config": {"type": "skip_post_process"},
+        "dataloader_config": {"type": "no_auto_batch_dataloader"},
+    }
+    return {
+        "input_model": {"type": "ONNXModel", "model_path": str(model)},
+        "systems": {
+            "here": {
+                "type": "LocalSystem",
+                "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}],
+            }
+        },
+        "host": "here",
+        "target": "here",
+        "data_configs": [data],
+        "passes": {"way": way},
+        "output_dir": str(into),
+        "cache_dir": str(into.with_suffix(".cache")),
+        "log_severity_level": 3,
+    }
+
+
+if __name__ == "__main__":
+    done = main(*(Path(text).resolve() for text in sys.argv[1:4]))
+    Path(sys.argv[3], "olive.json").write_text(json.dumps(done))
