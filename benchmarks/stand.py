@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,11 +23,11 @@ from farm.domain.errors import FarmUnreachable
 from farm.ledger import Ledger
 from farm.local import Stack, StackInfo
 from workers.sandbox.processes import descendants
-from workers.stages import load_specs, preload_of
 
 FARM = Path(sys.executable).with_name("farm")
 ENVIRONMENTS = Path(os.environ.get("FARM_ENVIRONMENTS_DIR", Path(sys.prefix).parent / ".envs")).resolve()
 WARM_WITHIN_S = 180.0
+AT_REST_S = 5.0
 os.environ.setdefault("FARM_MEASUREMENT_RETRIES", "0")
 """What the farm is held against measures once, whatever else the machine does."""
 
@@ -96,18 +97,19 @@ def standing(say: Say) -> Iterator[Stand]:
 
 
 def _await_warm(stack: Stack) -> None:
-    """Wait until the worker has a zygote for each set of imports, and the last one has done its imports.
+    """Wait until the worker's zygotes are at rest: all are started that it wants, or that its memory lets it keep.
 
     Raises:
-        FarmUnreachable: they did not come up in time.
+        FarmUnreachable: they did not come to rest in time.
     """
-    specs = [s for s in load_specs().values() if s.preload and not s.fresh and not s.spawns]
-    wanted = len({(s.environment, preload_of(s)) for s in specs if (ENVIRONMENTS / s.environment).is_dir()})
     pause = threading.Event()
-    worker = stack.pid("worker")
-    for _ in range(int(WARM_WITHIN_S)):
-        zygotes = [pid for pid in descendants(worker) if b"workers.sandbox.zygote" in _command(pid)]
-        if len(zygotes) >= wanted and not any(_is_busy(pid, pause) for pid in zygotes):
+    worker, before, since = stack.pid("worker"), frozenset[int](), time.monotonic()
+    deadline = since + WARM_WITHIN_S
+    while time.monotonic() < deadline:
+        zygotes = frozenset(pid for pid in descendants(worker) if b"workers.sandbox.zygote" in _command(pid))
+        if zygotes != before or any(_is_busy(pid, pause) for pid in zygotes):
+            before, since = zygotes, time.monotonic()
+        if zygotes and time.monotonic() - since > AT_REST_S:
             return
         pause.wait(1.0)
     raise FarmUnreachable(f"The worker's zygotes were not warm within {WARM_WITHIN_S:g} s.")
