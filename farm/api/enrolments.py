@@ -43,6 +43,7 @@ def revoke(name: str, parts: Parts, caller: User) -> Response:
 @router.post("/hosts/{name}/quarantine", status_code=204)
 def quarantine(name: str, asked: QuarantineRequest, parts: Parts, caller: User) -> Response:
     """Take a host out of rotation; what it runs goes elsewhere."""
+    parts.ledger.run(lambda session: hosts.require(session, name, caller.project))
     limit = parts.config.max_attempts
     parts.ledger.run(lambda session: hosts.quarantine(session, name, asked.reason, max_attempts=limit))
     return Response(status_code=204)
@@ -51,6 +52,7 @@ def quarantine(name: str, asked: QuarantineRequest, parts: Parts, caller: User) 
 @router.post("/hosts/{name}/release", status_code=204)
 def release(name: str, parts: Parts, caller: User) -> Response:
     """Put a host back into rotation."""
+    parts.ledger.run(lambda session: hosts.require(session, name, caller.project))
     parts.ledger.run(lambda session: hosts.release(session, name))
     return Response(status_code=204)
 
@@ -60,6 +62,7 @@ def ask_self_test(name: str, parts: Parts, caller: User) -> list[SelfTestView]:
     """Have a live host test itself under each runtime as soon as it is free; a test under way is shown instead."""
 
     def ask(session: Session) -> list[SelfTestView]:
+        hosts.require(session, name, caller.project)
         rows = selftests.ask(session, name, "operator", grace_s=parts.config.host_grace_s)
         return [selftests.view(row) for row in rows]
 

@@ -254,7 +254,7 @@ class Client:
             yield submission
 
     def _own_profile(self) -> str:
-        live = [host for host in self.hosts() if host.live and host.can_measure]
+        live = [host for host in self.hosts() if host.state == "live" and host.can_measure]
         here = [host for host in live if host.name == platform.node()]
         if not here and _is_loopback(self.connection.address.url):
             here = live

@@ -154,6 +154,17 @@ def release(session: Session, name: str) -> None:
     notify(session, host_topic(name))
 
 
+def require(session: Session, name: str, project: str) -> None:
+    """See that a host is one of a project's, or was never bound to any.
+
+    Raises:
+        NotFound: it is not there for this project.
+    """
+    host = session.get(Host, name)
+    if host is None or host.project_id not in (None, project):
+        raise NotFound(f"There is no host {name} in project {project}.", remedy="See `farm hosts`.")
+
+
 def _get(session: Session, name: str) -> Host:
     host = session.get(Host, name, with_for_update=True)
     if host is None:

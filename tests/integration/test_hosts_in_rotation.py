@@ -20,6 +20,7 @@ from farm.control.selftests import ask_due, begin_tests, judge_tests
 from farm.domain.codec import encode
 from farm.domain.errors import HostLost
 from farm.ledger import attempts, steps
+from farm.ledger.access import add_token
 from farm.ledger.hosts import live_hosts
 from farm.ledger.tables import Attempt, Host, Job, Result, SelfTest, Step
 from tests.control_fixtures import QUEUE, Farm, farm, new_job, planned, row_of, whole_farm
@@ -254,6 +255,24 @@ def test_a_valid_measurement_of_a_host_that_may_be_emulated_is_not_believed(farm
         failure = session.get_one(Attempt, claim["attempt"]).failure or {}
     assert failure["code"] == "bad-measurement"
     assert "may be emulated" in failure["message"]
+
+
+def test_another_projects_users_reach_neither_a_host_nor_its_name(farm: Farm, client: TestClient) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    with farm.ledger.transaction() as session:
+        add_token(session, "theirs", "user", project="other")
+
+    calls = [
+        call(client, "/hosts/pi-1/quarantine", {"reason": "out of spite"}, token="theirs"),
+        call(client, "/hosts/pi-1/release", token="theirs"),
+        call(client, "/hosts/pi-1/self-tests", token="theirs"),
+        call(client, "/hosts/pi-1/revoke", token="theirs"),
+    ]
+    taken = call(client, "/hosts/enrolments", {"name": "pi-1"}, token="theirs")
+
+    assert [answer.status_code for answer in calls] == [404] * 4
+    assert (taken.status_code, taken.json()["detail"]) == (409, "The name pi-1 is taken by another project.")
+    assert host_now(farm, "pi-1").quarantined is None
 
 
 def break_steps(farm: Farm, host: str, count: int) -> None:
