@@ -6,11 +6,13 @@ Document: https://github.com/google-ai-edge/ai-edge-quantizer
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from farm.domain.errors import ConversionFailed
 from farm.domain.facts import Format
 from farm.domain.stage import StageInput
 from workers.stages.quantize.full_integer import refuse_floats
@@ -135,6 +137,27 @@ def quantize(model: Path, path: Path, rows: Sequence[Feeds], way: Way) -> None:
     tool.quantize(ranges).export_model(str(path), overwrite=True)
 
 
+def refuse_unchanged(model: Path, path: Path) -> None:
+    """Look into a file that the tool wrote.
+
+    Raises:
+        ConversionFailed: every tensor has the type it had, since the model has no operator that the way is for.
+    """
+    if tensor_types(path) == tensor_types(model):
+        raise ConversionFailed(
+            "ai-edge-quantizer found no operator to quantize: the file is what it was.",
+            remedy="Take int8-static or float16.",
+        )
+
+
+def tensor_types(model: Path) -> Counter[int]:
+    """Count the element types of a file's tensors, by their numbers in TFLite's schema."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    read = flatbuffer_utils.read_model(str(model))
+    return Counter(tensor.type for subgraph in read.subgraphs for tensor in subgraph.tensors)
+
+
 def signature_of(model: Path) -> tuple[str | None, dict[str, str]]:
     """Return the signature's key, and its name for each input tensor."""
     from ai_edge_litert.interpreter import Interpreter
@@ -170,6 +193,7 @@ def best_of(
         def write(path: Path) -> None:
             with tool_call("ai-edge-quantizer"):
                 quantize(given.files["model"], path, parts.calibration, way)
+            refuse_unchanged(given.files["model"], path)
             if integers:
                 refuse_floats(path, "ai-edge-quantizer")
 

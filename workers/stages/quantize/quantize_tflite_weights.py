@@ -41,7 +41,7 @@ PRODUCTS = ("FULLY_CONNECTED",)
 FOUR_BITS = (
     Weights("per channel, activations at run time", PRODUCTS, 4),
     Weights("per 32 weights, activations at run time", PRODUCTS, 4, group=32),
-    Weights("per channel, weights alone", PRODUCTS, 4, unpacked=True),
+    Weights("per channel, weights alone", (*PRODUCTS, MATMUL), 4, unpacked=True),
 )
 
 
