@@ -25,7 +25,7 @@ from farm.domain.recipe import BASELINE
 PROBED_FROM = 3
 """Candidates of one model on one target from which on halving them saves time."""
 NOISE = 0.1
-"""Share by which two short measurements of equal files may differ: so near to the better half is in it."""
+"""Share by which two short measurements of equal files may differ: who is so near to the best is measured in full."""
 
 
 MIXED, STATIC = "int8-mixed", "int8-static"
@@ -219,12 +219,12 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
 
 
 def _better_half(plan: Plan, progress: Sequence[Progress], field: Sequence[int], states: States) -> list[int]:
-    """Keep the better half by the objective, and who is as near as noise; equal figures go by the plan's order."""
+    """Keep the better half by the objective, and who is as good as the best; equal figures go by the plan's order."""
     scores = {index: _score(plan, progress, index, states) for index in field}
     ranked = sorted(field, key=lambda index: (scores[index], index))
-    half = ranked[: (len(ranked) + 1) // 2]
-    line = scores[half[-1]] if half else 0.0
-    return [index for index in ranked if scores[index] <= line + NOISE * abs(line)]
+    best = scores[ranked[0]] if ranked else 0.0
+    half = (len(ranked) + 1) // 2
+    return [one for place, one in enumerate(ranked) if place < half or scores[one] <= best + NOISE * abs(best)]
 
 
 def _score(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> float:
