@@ -85,6 +85,13 @@ class Answer(Part):
     nearest_miss: Ref | None = None
     model: str | None = _unknown()
 
+    @property
+    def refusal(self) -> str:
+        """Say that there is no winner: a constraint on what was not validly measured may yet hold."""
+        told = self.nearest_miss.reason if self.nearest_miss else None
+        verb = "is known to satisfy" if told and "is not known" in told else "satisfies"
+        return f"nothing {verb} the constraints"
+
 
 class ArtifactFile(Part):
     name: str

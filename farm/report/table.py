@@ -140,7 +140,7 @@ def _answer(answer: Answer) -> Iterator[Text]:
     else:
         near = f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}" if miss else ""
         yield Text(
-            plain(f"Answer: nothing satisfies the constraints{f' of {answer.model}' if answer.model else ''}{near}")
+            plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}")
         )
     if answer.pareto:
         front = ", ".join(f"{one.target_runtime} {one.recipe}" for one in answer.pareto)
