@@ -34,13 +34,13 @@ from workers.stages.wording import plain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GROUP = 16
+GROUP = 64
 """Tensors that are read in one run: what bounds the memory."""
-MOST = 400
+MOST = 128
 """Tensors that are compared at most."""
 MARGIN = 0.05
 """What rounding may take off the ends of a tensor's range, as a share of it, before its values count as clipped."""
-LONGEST_S = 60.0
+LONGEST_S = 10.0
 """After so long no further group is begun."""
 
 
