@@ -7,7 +7,7 @@ Cheap recipes go first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from farm.domain.plan import Branch, Plan, PlannedResult
@@ -99,9 +99,15 @@ def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, 
     reproduced = all(key in states and states[key].phase in ENDED for key in beside)
     if not (is_over and reproduced and _baseline_concluded(result, progress)):
         return False
-    if stands.fate is Fate.DROPPED:
-        due.skip |= dict.fromkeys(key for key in stands.held if key in states and _waits(states[key]))
+    due.skip |= dict.fromkeys(_never_taken(result, states))
     return True
+
+
+def _never_taken(result: PlannedResult, states: States) -> Iterator[str]:
+    """Name the measurements that a concluded result leaves out: what was given up, int8-mixed's other rounds."""
+    for branch in result.branches:
+        keys = (key for key in (branch.probe, branch.measure) if key is not None and key in states)
+        yield from (key for key in keys if _waits(states[key]))
 
 
 def _is_over(branch: Branch, stands: Standing, states: States) -> bool:

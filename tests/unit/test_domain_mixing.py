@@ -165,3 +165,9 @@ def test_what_leaves_nothing_in_float_is_int8_static_and_not_measured_again() ->
 
     assert run.body("ort", MIXED)["dropped"] == "no operator has to stay in float: it is int8-static"
     assert "dropped" not in run.body("ort", "int8-static")
+
+
+def test_nothing_waits_when_all_is_concluded() -> None:
+    run = finished(plan_of(constraints=("sqnr >= 20dB",)), lambda count: 12.0 + count)
+
+    assert not [state.stage for state in run.states.values() if state.phase is StepPhase.WAITING]
