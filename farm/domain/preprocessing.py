@@ -54,7 +54,6 @@ class Preprocessing:
         scale: what 8-bit values are multiplied by first; 1/255 makes [0, 1].
         mean, std: per channel, in the declared colour order: (value · scale − mean) / std.
         classes: names of the classes in the order of the model's scores; labels.csv may then hold names.
-        softmax: the application turns scores into probabilities after the model; its time counts as postprocessing.
     """
 
     input: str
@@ -68,7 +67,6 @@ class Preprocessing:
     layout: Layout = Layout.NCHW
     dtype: str = "float32"
     classes: tuple[str, ...] = ()
-    softmax: bool = False
 
     @property
     def channels(self) -> int:
@@ -148,7 +146,6 @@ def _check_values(reading: _Reading) -> None:
         reading.need(told.get(key, next(iter(kind))) in list(kind), key, f"one of {', '.join(kind)}")
     reading.need(told.get("dtype", "float32") in DTYPES, "dtype", f"one of {', '.join(DTYPES)}")
     reading.need(_is_number(told.get("scale", 1.0)), "scale", "a number")
-    reading.need(isinstance(told.get("softmax", False), bool), "softmax", "true or false")
     channels = 1 if told.get("colours") == Colours.GREY else 3
     for key in ("mean", "std"):
         values = told.get(key, ())

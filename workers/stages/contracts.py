@@ -7,7 +7,7 @@ converter; the numbers decide.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +61,22 @@ def prove_float(
         ContractMismatch: a different number of tensors, or shapes that no order of axes explains.
         NumericsBroken: no layout gives the model's function.
     """
+    return prove_answers(given, probes(given, source), artifact, known_as)
+
+
+def prove_answers(
+    given: Contract,
+    answered: Iterable[tuple[Feeds, Feeds]],
+    artifact: Session,
+    known_as: Mapping[str, str] | None = None,
+) -> Proof:
+    """Bind a float artifact by what its model answered: inputs and outputs of as many probes as it takes.
+
+    Raises: as prove_float.
+    """
     limit = RECIPES["float32"].failed_below_db or 0.0
     best: Proof | None = None
-    for probe, expected in _probes(given, source):
+    for probe, expected in answered:
         proof = prove(given, probe, expected, artifact, known_as=known_as)
         best = proof if best is None or proof.sqnr_db > best.sqnr_db else best
         if best.sqnr_db >= limit:
@@ -140,7 +153,7 @@ def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return error.sqnr_db
 
 
-def _probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
+def probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
     """Yield inputs and outputs of the model, standard normal first.
 
     The domain of log or sqrt may need the positive one, and a detector that sees nothing in noise answers too little

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from farm.domain.errors import ArtifactBroken
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
-from workers.stages.contracts import prove_float
+from workers.runtimes.files import tree_size_bytes
+from workers.stages.contracts import probes, prove_answers
 from workers.stages.tool_calls import FOREIGN, tool_version
+
+LARGE_BYTES = 256 << 20
+"""From this size on a model is asked and let go before what was made of it is opened: they don't fit side by side."""
 
 
 def given_contract(given: StageInput) -> Contract:
@@ -54,23 +59,28 @@ def proven(
     reproduce: str,
     facts: Mapping[str, Any] | None = None,
     inputs_as: str | Mapping[str, str] | None = None,
+    opened: Session | None = None,
 ) -> StageOutput:
     """Return `path` as the float artifact made from files["model"].
 
     `source` is the format of files["model"], `target` that of `path`; `inputs_as` is the stem of the names that the
-    tool gave to inputs in order ("args" for args_0, args_1 …), or each name by the model's.
+    tool gave to inputs in order ("args" for args_0, args_1 …), or each name by the model's. `opened` is files["model"]
+    where that is in memory already: large models don't fit twice.
 
     Raises:
         ArtifactBroken: the file does not load, or returns values that are not finite.
         ContractMismatch: its tensors are not the model's in any order of axes.
         NumericsBroken: it does not compute the model's function.
     """
-    artifact = open_artifact(target, path)
     contract = given_contract(given)
+    answered = probes(contract, opened or runtime_of(source).load(given.files["model"]))
+    if tree_size_bytes(given.files["model"]) > LARGE_BYTES:
+        answered = iter(list(answered))
+        gc.collect()
+    artifact = open_artifact(target, path)
     names = {b.artifact.name: f"{inputs_as}_{index}" for index, b in enumerate(contract.inputs)}
     known_as = names if isinstance(inputs_as, str) else inputs_as
-    session = runtime_of(source).load(given.files["model"])
-    proof = prove_float(contract, session, artifact, known_as)
+    proof = prove_answers(contract, answered, artifact, known_as)
     return StageOutput(
         files={"model": path},
         facts={"sqnr_db": round(proof.sqnr_db, 2), **(facts or {})},

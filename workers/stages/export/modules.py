@@ -45,6 +45,7 @@ def export_program(given: StageInput, session: ModuleSession, source: Format, *,
         path,
         source=source,
         target=Format.TORCH_EXPORTED_PROGRAM,
+        opened=session,
         reproduce=python_command(
             "import torch",
             *lines,
