@@ -1,9 +1,9 @@
 """Run every cell of the matrix on a real small model of each source format, and write docs/matrix.md: `make matrix`.
 
-A cell is source format × artifact format × recipe. Its routes are those a plan would keep, best first; the next one is
-tried when a stage fails. Beginnings that routes share run once. Stages run in waves, many in one process of their
-environment, through the harness that the contract tests use; what they answer is kept, so that a second
-run only does what is new.
+A cell is source × artifact format × recipe; a source is a format, and quantized TFLite beside it. Its routes are those
+a plan would keep, best first; the next one is tried when a stage fails. Beginnings that routes share run once. Stages
+run in waves, many in one process of their environment, through the harness that the contract tests use; what they
+answer is kept, so that a second run only does what is new.
 """
 
 from __future__ import annotations
@@ -31,19 +31,35 @@ from tests.transform_fixtures import Source, calibration, run_in
 DOCUMENT = ROOT / "docs" / "matrix.md"
 CALLS_PER_PROCESS = 12
 ENDS = {Format.ORT: "good.ort", Format.EXECUTORCH: "good.pte"}
-Prefix = tuple[Format, tuple[str, ...]]
+QUANTIZED = {"tflite-int8": Format.TFLITE}
+"""Sources beside those that are named as their format."""
+Prefix = tuple[str, tuple[str, ...]]
 
 
 @cache
-def sources() -> dict[Format, Source]:
-    """Give a model of every format, also of those that no stage starts from and that are only run as they are."""
+def sources() -> dict[str, Source]:
+    """Give a model of every source, also of those that no stage starts from and that are only run as they are."""
     ends = {fmt: Source(model_file(name), [], []) for fmt, name in ENDS.items()}
-    return transform_fixtures.sources() | ends
+    formats = {str(fmt): source for fmt, source in (transform_fixtures.sources() | ends).items()}
+    return formats | dict.fromkeys(QUANTIZED, quantized_tflite())
 
 
-def source_formats() -> list[Format]:
-    """List the formats that can be submitted: those with an inspector."""
-    return [fmt for fmt in Format if catalog.catalogue().of_kind(Kind.INSPECT, source=fmt) is not None]
+def quantized_tflite() -> Source:
+    """Give a full-integer TFLite file; only inspection knows the scales of its tensors."""
+    path = model_file("int8.tflite")
+    facts = run_in("litert", {"int8": Call("inspect-tflite", {"model": path})})["int8"].facts
+    fixed = [one | {"shape": [1, *one["shape"][1:]]} for one in facts["inputs"]]
+    return Source(path, fixed, facts["outputs"])
+
+
+def format_of(source: str) -> Format:
+    return QUANTIZED.get(source) or Format(source)
+
+
+def source_names() -> list[str]:
+    """List what can be submitted: the formats with an inspector, and what is told apart from them."""
+    formats = [fmt for fmt in Format if catalog.catalogue().of_kind(Kind.INSPECT, source=fmt) is not None]
+    return [*map(str, formats), *QUANTIZED]
 
 
 def artifact_formats() -> list[Format]:
@@ -58,16 +74,16 @@ def transforms() -> dict[str, StageSpec]:
     return {name: s for name, s in specs.items() if s.kind in TRANSFORMS and not name.startswith("test-")}
 
 
-def routes(source: Format, artifact: Format, recipe: str) -> list[Route]:
-    return choose(find_routes(source, (artifact,), recipe, transforms().values()))
+def routes(source: str, artifact: Format, recipe: str) -> list[Route]:
+    return choose(find_routes(format_of(source), (artifact,), recipe, transforms().values()))
 
 
 @cache
-def addresses() -> tuple[tuple[Format, Format, str], ...]:
-    return tuple(itertools.product(source_formats(), artifact_formats(), RECIPES))
+def addresses() -> tuple[tuple[str, Format, str], ...]:
+    return tuple(itertools.product(source_names(), artifact_formats(), RECIPES))
 
 
-def without_route(source: Format, artifact: Format, recipe: str) -> str:
+def without_route(source: str, artifact: Format, recipe: str) -> str:
     """Say why no chain of stages makes a cell."""
     if not any(spec.recipe == recipe for spec in transforms().values()) and recipe != BASELINE:
         return f"no stage applies {recipe}"
@@ -81,7 +97,7 @@ class Run:
     """What every beginning of a route came to."""
 
     answers: dict[Prefix, Answer] = field(default_factory=dict)
-    facts: dict[Format, ModelFacts] = field(default_factory=dict)
+    facts: dict[str, ModelFacts] = field(default_factory=dict)
 
     def everything(self) -> list[Cell]:
         self._inspect()
@@ -90,15 +106,14 @@ class Run:
         return [self._cell(*address) for address in addresses()]
 
     def _inspect(self) -> None:
-        specs = {fmt: catalog.catalogue().of_kind(Kind.INSPECT, source=fmt) for fmt in sources()}
-        calls = {str(fmt): Call(spec.name, {"model": sources()[fmt].path}) for fmt, spec in specs.items() if spec}
         by_environment: dict[str, dict[str, Call]] = {}
-        for fmt, spec in specs.items():
+        for source, model in sources().items():
+            spec = catalog.catalogue().of_kind(Kind.INSPECT, source=format_of(source))
             assert spec is not None
-            by_environment.setdefault(spec.environment, {})[str(fmt)] = calls[str(fmt)]
+            by_environment.setdefault(spec.environment, {})[source] = Call(spec.name, {"model": model.path})
         for environment, group in by_environment.items():
-            for fmt, answer in run_in(environment, group).items():
-                self.facts[Format(fmt)] = decode(ModelFacts, answer.facts)
+            for source, answer in run_in(environment, group).items():
+                self.facts[source] = decode(ModelFacts, answer.facts)
 
     def _wanted(self) -> dict[Prefix, StageSpec]:
         """List the stages that can run now and some cell still waits for."""
@@ -114,23 +129,24 @@ class Run:
                     break
         return wanted
 
-    def _allowed(self, source: Format, artifact: Format, recipe: str) -> Iterator[Route]:
+    def _allowed(self, source: str, artifact: Format, recipe: str) -> Iterator[Route]:
         if source in sources():
-            yield from (r for r in routes(source, artifact, recipe) if self._refusal(source, r) is None)
+            yield from (r for r in routes(source, artifact, recipe) if self._refusal(source, r, recipe) is None)
 
-    def _refusal(self, source: Format, route: Route) -> str | None:
+    def _refusal(self, source: str, route: Route, recipe: str) -> str | None:
         """Ask every stage's check, as a plan does."""
         for spec in route.stages:
-            verdict = spec.check(self.facts[source], {}, spec.options())
+            told = {"recipe": recipe} if spec.asks("recipe") else {}
+            verdict = spec.verdict(self.facts[source], {}, spec.options(**told))
             if not verdict.can:
                 return f"{spec.name}: {verdict.reason}"
         return None
 
-    def _done(self, source: Format, route: Route) -> list[Answer]:
+    def _done(self, source: str, route: Route) -> list[Answer]:
         found = (self.answers.get((source, route.names[:end])) for end in range(1, len(route.names) + 1))
         return [answer for answer in itertools.takewhile(lambda one: one is not None, found) if answer]
 
-    def _next(self, source: Format, route: Route) -> StageSpec | str | None:
+    def _next(self, source: str, route: Route) -> StageSpec | str | None:
         """Give the stage to run next, the failure's text, or None when the route is through."""
         done = self._done(source, route)
         if done and "failure" in done[-1].result:
@@ -158,11 +174,11 @@ class Run:
         found = {prefix: answers.get(key) or kept(key) for prefix, key in keys.items()}
         return {prefix: answer for prefix, answer in found.items() if answer is not None}
 
-    def _key(self, source: Format, names: tuple[str, ...]) -> str:
-        before = self._key(source, names[:-1]) if len(names) > 1 else str(source)
+    def _key(self, source: str, names: tuple[str, ...]) -> str:
+        before = self._key(source, names[:-1]) if len(names) > 1 else source
         return key_of(transforms()[names[-1]], before, sources()[source].options)
 
-    def _call(self, source: Format, names: tuple[str, ...]) -> Call:
+    def _call(self, source: str, names: tuple[str, ...]) -> Call:
         spec, given = transforms()[names[-1]], sources()[source]
         before = self.answers.get((source, names[:-1]))
         files = {"model": before.output("model") if before else given.path}
@@ -170,16 +186,16 @@ class Run:
             files["calibration"] = calibration(given.inputs)
         return Call(spec.name, files, given.options, before.result["contract"] if before else None)
 
-    def _cell(self, source: Format, artifact: Format, recipe: str) -> Cell:
-        cell = Cell(str(source), str(artifact), recipe, "refused", "")
+    def _cell(self, source: str, artifact: Format, recipe: str) -> Cell:
+        cell = Cell(source, str(artifact), recipe, "refused", "")
         if source not in sources():
-            return cell.told("failed", f"tests.transform_fixtures holds no model of format {source}")
+            return cell.told("failed", f"tests.transform_fixtures holds no model of source {source}")
         listed = routes(source, artifact, recipe)
         if not listed:
             return cell.told("refused", without_route(source, artifact, recipe), reachable=False)
         attempts: list[str] = []
         for route in listed:
-            if (refusal := self._refusal(source, route)) is not None:
+            if (refusal := self._refusal(source, route, recipe)) is not None:
                 attempts.append(refusal)
                 continue
             failure = self._next(source, route)
@@ -187,13 +203,14 @@ class Run:
                 figures = [answer.facts.get("sqnr_db") for answer in self._done(source, route)]
                 return cell.told("succeeded", " → ".join(route.names), sqnr_db=_lowest(figures), before=attempts)
             attempts.append(str(failure))
-        failed = any(self._failed(source, route) for route in listed)
-        return cell.told("failed" if failed else "refused", "; ".join(attempts))
+        codes = {self._code(source, route) for route in self._allowed(source, artifact, recipe)} - {None}
+        untried = not codes or "environment-missing" in codes
+        return cell.told("refused" if untried else "failed", "; ".join(dict.fromkeys(attempts)))
 
-    def _failed(self, source: Format, route: Route) -> bool:
-        """Say whether a tool failed; a tool that is not installed is a reason not to try."""
+    def _code(self, source: str, route: Route) -> str | None:
+        """Say how a route failed; where one only lacks a tool that is not installed here, the cell is not disproved."""
         done = self._done(source, route)
-        return bool(done) and done[-1].result.get("failure", {}).get("code") not in (None, "environment-missing")
+        return done[-1].result.get("failure", {}).get("code") if done else None
 
 
 def _lowest(figures: list[Any]) -> float | None:

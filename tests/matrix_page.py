@@ -11,6 +11,33 @@ from itertools import groupby
 STATES = ("succeeded", "refused", "failed")
 IDENTICAL_DB = 200.0
 LONGEST = 400
+EXPLAINED = (
+    (
+        "none can be folded, fused or dropped",
+        "This model is so small that its graph cannot be made any better; the recipe says so, and gives the same "
+        "file no other name.",
+    ),
+    (
+        "could be set to zero",
+        "A quantized model's weights are integers behind other operators, so none of a float layer is found. Prune the "
+        "float model.",
+    ),
+    (
+        "DequantizeLinear",
+        "onnx2torch, the only tool that leads from ONNX to SavedModel here, has no quantized operators. Go on in ONNX, "
+        "or submit the float model.",
+    ),
+    (
+        "Op builtin_code out of range",
+        "The Edge TPU compiler was made before this operator was. Replace it (GELU by its tanh form).",
+    ),
+    (
+        "No way to quantize this model",
+        "Every way that the stage knows was tried, and each gave a file that does not open, run or stay finite; the "
+        "failure's evidence says of each what it was.",
+    ),
+)
+"""Words of a failure, and what they mean for the cell."""
 _LINE = re.compile(r"^- `([\w-]+)` → `([\w-]+)`, `([\w-]+)`: (succeeded|refused|failed)")
 _STAGES = re.compile(r"^Made with: (.*)\.$", re.MULTILINE)
 _TOTAL = re.compile(r"^\*\*(\d+) cells\*\*.*: (\d+) succeeded, (\d+) refused, (\d+) failed\.$", re.MULTILINE)
@@ -57,6 +84,9 @@ def _page(cells: Sequence[Cell], stages: Sequence[str]) -> Iterator[str]:
     yield f"\n**{len(cells)} cells** ({sizes[0]} sources × {sizes[1]} artifacts × {sizes[2]} recipes): {counts}."
     yield "\nA figure is the lowest SQNR that a stage of the route proved against the model it was given; `–` is a cell"
     yield "that no chain of stages makes. Every cell, with its route, reason or evidence, is listed below the tables."
+    yield "\n`refused` is said before any work, or where a tool is not installed here; **failed** is a cell whose every"
+    yield "way was tried, and a tool could not."
+    yield from _explained([cell for cell in cells if cell.state == "failed"])
     yield f"\nMade with: {', '.join(stages)}."
     for recipe in dict.fromkeys(cell.recipe for cell in cells):
         yield from _table(recipe, [cell for cell in cells if cell.recipe == recipe])
@@ -65,8 +95,25 @@ def _page(cells: Sequence[Cell], stages: Sequence[str]) -> Iterator[str]:
     yield "\n## Cells that no chain of stages makes\n"
     unmade = sorted((cell for cell in cells if not cell.reachable), key=lambda cell: cell.why)
     for why, group in groupby(unmade, key=lambda cell: cell.why):
-        named = [f"`{cell.source}` → `{cell.artifact}`, `{cell.recipe}`" for cell in group]
-        yield f"- {why} ({len(named)}): {'; '.join(named)}"
+        alike = list(group)
+        yield f"- {why} ({len(alike)}): {_named(alike)}"
+
+
+def _explained(failed: Sequence[Cell]) -> Iterator[str]:
+    """Say why cells fail, one line for each reason."""
+    reasons = {cell: next((why for words, why in EXPLAINED if words in cell.why), None) for cell in failed}
+    unknown = [cell for cell, why in reasons.items() if why is None]
+    if failed:
+        yield ""
+    for _, why in EXPLAINED:
+        if alike := [cell for cell, given in reasons.items() if given == why]:
+            yield f"- {_named(alike)}: {why}"
+    if unknown:
+        yield f"- {_named(unknown)}: not explained yet; their lines below hold what the tools said."
+
+
+def _named(cells: Sequence[Cell]) -> str:
+    return "; ".join(f"`{cell.source}` → `{cell.artifact}`, `{cell.recipe}`" for cell in cells)
 
 
 def _table(recipe: str, cells: Sequence[Cell]) -> Iterator[str]:

@@ -25,3 +25,14 @@ def test_a_page_can_be_read_back() -> None:
     assert "| onnx | 120 dB | **failed** | as it is |" in text
     assert "tool: conversion-failed: no \\| way at all" in text
     assert "/tmp/x" not in text
+
+
+def test_cells_that_fail_are_explained_or_said_not_to_be() -> None:
+    cells = [
+        Cell("tflite-int8", "tf-savedmodel", "float32", "failed", "onnx2torch: no DequantizeLinear"),
+        Cell("onnx", "ort", "float32", "failed", "something new"),
+    ]
+    text = page(cells, [])
+
+    assert "- `tflite-int8` → `tf-savedmodel`, `float32`: onnx2torch, the only tool" in text
+    assert "- `onnx` → `ort`, `float32`: not explained yet" in text
