@@ -25,6 +25,7 @@ def sentences(result: Result) -> list[str]:
         *_distribution(told.get("distribution") or {}),
         _threads(told.get("threads_sweep") or []),
         _sustained(told.get("sustained")),
+        _generation(told.get("generation")),
         _energy(told.get("energy")),
         *_operators(result),
         *_mixed(result),
@@ -54,6 +55,17 @@ def _scenario(scenario: str | None, p99: float | None, told: Mapping[str, Any]) 
         return f"Scenario server: {rates}; too few queries to tell whether p99 keeps the bound of {bound:g} ms."
     verb = "keeps" if told["met"] else "breaks"
     return f"Scenario server: {rates}; p99 of {text.milliseconds(p99)} ms {verb} the bound of {bound:g} ms."
+
+
+def _generation(told: Mapping[str, Any] | None) -> str | None:
+    """Say how fast a decoder writes; its prompt goes in token by token."""
+    if not told:
+        return None
+    rate, peak = told.get("tokens_per_second"), told.get("peak_memory_bytes")
+    further = f", then {rate:.3g} tokens per second" if rate else ""
+    memory = f"; peak memory {text.size(peak)}" if peak else ""
+    first = f"first token after {text.milliseconds(told['time_to_first_token'])} ms"
+    return f"Text: {first} with a prompt of {told['prompt_tokens']} tokens{further}{memory}."
 
 
 def _distribution(told: Mapping[str, Any]) -> Iterator[str]:

@@ -185,6 +185,7 @@ class Accuracy(Part):
     float_value: float
     samples: int
     ci95: list[float] | None = _unknown()
+    float_ci95: list[float] | None = _unknown()
 
 
 class ExecutionSummary(Part):
@@ -306,6 +307,8 @@ class Result(Part):
     verdicts: list[str] = Field(default_factory=list)
     reproduction: Reproduction | None = _unknown()
     notes: list[str] = Field(default_factory=list)
+    preprocessing: dict[str, Any] | None = _unknown()
+    labels: list[str] | None = _unknown()
 
     @model_validator(mode="after")
     def _predictions_never_count(self) -> Result:

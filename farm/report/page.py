@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from statistics import median
 from typing import Any
@@ -73,6 +73,17 @@ def _process_times(result: Result) -> list[str]:
     return [text.milliseconds(median(times)) for times in samples]
 
 
+def _interval(bounds: Sequence[float] | None) -> str:
+    """Write a 95 % interval behind its value; nothing where it is not known."""
+    return f" ({bounds[0]:.4f} … {bounds[1]:.4f})" if bounds and len(bounds) == 2 else ""
+
+
+def _declared(preprocessing: Mapping[str, Any]) -> str:
+    """Name what a declared preprocessing does, without what it leaves out."""
+    done = {name: value for name, value in preprocessing.items() if value not in (None, [], "")}
+    return text.plain(", ".join(f"{name} {value}" for name, value in done.items()))
+
+
 _CODE = Markup("<code>{}</code>")
 _FILTERS: dict[str, Callable[..., Any]] = {
     "prose": _prose,
@@ -82,4 +93,6 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "decibels": text.decibels,
     "ratio": text.ratio,
     "process_times": _process_times,
+    "interval": _interval,
+    "declared": _declared,
 }

@@ -39,6 +39,26 @@ def test_samples_conform_and_survive_the_typed_model() -> None:
     assert violations(Report.model_validate(report).model_dump(mode="json")) == []
 
 
+def test_a_score_comes_with_its_interval_the_source_s_and_how_pictures_became_inputs() -> None:
+    score = {"metric": "f1", "value": 0.8, "float_value": 0.81, "samples": 90, "ci95": [0.7, 0.9]}
+    declared = {"input": "image", "resize": [224, 224], "mean": [], "crop": None, "classes": ["<cat>"]}
+    result = samples.result(accuracy=score | {"float_ci95": [0.71, 0.91]}, preprocessing=declared, labels=["<cat>"])
+    page = render_html(samples.report(result))
+
+    assert violations(samples.report(result)) == []
+    assert "f1 0.8000 (0.7000 … 0.9000), float 0.8100 (0.7100 … 0.9100), 90 samples" in page
+    assert "input image, resize [224, 224], classes [&#39;&lt;cat&gt;&#39;]" in page
+
+
+def test_a_decoder_s_speed_is_a_sentence() -> None:
+    told = {"prompt_tokens": 16, "new_tokens": 32, "time_to_first_token": 12_345.0, "tokens_per_second": 41.7}
+    result = Result.model_validate(samples.result(execution_summary=samples.summary(generation=told)))
+
+    assert "Text: first token after 12.3 ms with a prompt of 16 tokens, then 41.7 tokens per second." in sentences(
+        result
+    )
+
+
 def test_violations_name_the_place() -> None:
     report = samples.report(samples.result(verdict="fine"))
 
