@@ -82,7 +82,14 @@ def _serve(config: Settings, link: FarmLink, proven: Proven, held: ExitStack) ->
     sandbox = held.enter_context(_isolation(config, proven.facts))
     said = attestation(config, profile, proven.facts, can_measure=proven.can_measure, isolation=sandbox.level.value)
     queues = Queues(said)
-    pulse = Pulse(link, lambda: said, every_s=config.heartbeat_s, on_quarantine=queues.quarantine)
+    lock = HostLock()
+    pulse = Pulse(
+        link,
+        lambda: said,
+        every_s=config.heartbeat_s,
+        on_quarantine=queues.quarantine,
+        held_by_others=lock.held_by_others,
+    )
     runner = Runner(
         name=said.name,
         config=config,
@@ -90,7 +97,7 @@ def _serve(config: Settings, link: FarmLink, proven: Proven, held: ExitStack) ->
         store=held.enter_context(open_link(budget_s=config.transfer_budget_s)),
         pulse=pulse,
         sandbox=sandbox,
-        lock=HostLock(),
+        lock=lock,
         cache=Cache(config.cache_dir.resolve(), config.cache_limit_bytes),
         bench=Bench(
             said.name,

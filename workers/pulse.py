@@ -35,10 +35,11 @@ class Pulse:
         *,
         every_s: float,
         on_quarantine: OnQuarantine = lambda _: None,
+        held_by_others: Callable[[], bool] = lambda: False,
     ) -> None:
         self._link, self._attestation, self._every_s = link, attestation, every_s
         self._name, self._instance = attestation().name, attestation().instance
-        self._on_quarantine = on_quarantine
+        self._on_quarantine, self._held_by_others = on_quarantine, held_by_others
         self._quarantined: str | None = None
         self._notice: str | None = None
         self._running: dict[str, threading.Event] = {}
@@ -129,6 +130,7 @@ class Pulse:
             instance=self._instance,
             running=running,
             waiting=waiting,
+            lock_held_elsewhere=bool(waiting) and self._held_by_others(),
             wait_s=self._every_s,
             clock_s=time.time(),
         )

@@ -101,6 +101,7 @@ def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> Heartbeat
     tell_of_waiting(session, host, heartbeat.waiting)
     host.last_heartbeat = func.now()
     host.running, host.waiting = heartbeat.running, heartbeat.waiting
+    host.lock_held_elsewhere = heartbeat.lock_held_elsewhere
     host.notice = _of_clock(host, heartbeat.clock_s)
     stop = extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)
     reason = host.quarantine_reason if host.quarantined else None

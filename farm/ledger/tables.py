@@ -250,6 +250,7 @@ class Host(Base):
     last_heartbeat: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     running: Mapped[list[str]] = mapped_column(default=list)
     waiting: Mapped[list[str]] = mapped_column(default=list)
+    lock_held_elsewhere: Mapped[bool] = mapped_column(default=False)
 
 
 class Enrolment(Base):

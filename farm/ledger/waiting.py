@@ -32,7 +32,7 @@ def tell_of_waiting(session: Session, host: Host, waiting: Collection[str]) -> N
 
 
 def waiting_lines(session: Session, job_id: str) -> list[str]:
-    """Say which steps of a job wait for the lock of a host, and who has it as far as the host's own work shows."""
+    """Say which steps of a job wait for the lock of a host, and who has it."""
     mine = select(Step).join(JobStep, JobStep.step_id == Step.id)
     found = session.scalars(mine.where(JobStep.job_id == job_id, Step.phase == StepPhase.PUBLISHED.value))
     steps = {step.id: step for step in found}
@@ -52,6 +52,4 @@ def _has_waited(step: Step, until: datetime) -> bool:
 
 
 def _holder(host: Host) -> str:
-    if host.running:
-        return "its other work goes first"
-    return "another farm on its machine holds it"
+    return "another farm on its machine holds it" if host.lock_held_elsewhere else "its other work goes first"

@@ -118,6 +118,7 @@ class Heartbeat(Message):
     instance: str | None = None
     running: list[str] = Field(default_factory=list, description="attempt ids")
     waiting: list[str] = Field(default_factory=list, description="step ids")
+    lock_held_elsewhere: bool = Field(default=False, description="by another farm on the machine")
     wait_s: float = Field(default=0.0, ge=0, le=30, description="how long to hold an empty answer (long poll)")
     clock_s: float | None = Field(default=None, allow_inf_nan=False, description="the host's clock, seconds since 1970")
 

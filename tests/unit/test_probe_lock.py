@@ -234,3 +234,16 @@ def test_folder_that_can_not_be_made_is_the_operators_matter(tmp_path: Path) -> 
 def test_folder_is_the_same_for_everyone_on_this_host() -> None:
     assert default_folder() == default_folder()
     assert default_folder().name == "edge-model-farm"
+
+
+def test_a_lock_that_another_process_holds_is_told_from_ones_own(lock: HostLock) -> None:
+    with lock.exclusive("mine"):
+        assert not lock.held_by_others()
+    with other_process(lock, "shared") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with lock.shared("mine too"):
+            assert lock.held_by_others()
+    process.wait(TIMEOUT_S)
+    assert not lock.held_by_others()
+    assert list((lock.folder / "holding").iterdir()) == []

@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import json
 import os
+import secrets
 import tempfile
 import threading
 import time
@@ -30,16 +31,21 @@ POLL_S = (0.01, 0.1)
 """Pauses between looks grow from the first to the second; a blocking flock could not be cancelled."""
 
 _serial = itertools.count()
+_owner = secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """Someone who waits for the lock: `label` is the caller's (a step id), `since` in seconds since the epoch."""
+    """Someone who waits for the lock, or has it: `label` is the caller's (a step id), `since` in seconds since 1970.
+
+    `owner` tells one process from another, also where containers count their processes anew.
+    """
 
     mode: str
     label: str
     pid: int
     since: float
+    owner: str = ""
 
 
 class HostLock:
@@ -48,9 +54,9 @@ class HostLock:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
         self._gate, self._room = self.folder / "gate", self.folder / "room"
-        self._waiting = self.folder / "waiting"
-        _make_shared_folder(self.folder)
-        _make_shared_folder(self._waiting)
+        self._waiting, self._holding = self.folder / "waiting", self.folder / "holding"
+        for shared in (self.folder, self._waiting, self._holding):
+            _make_shared_folder(shared)
 
     @contextmanager
     def shared(self, label: str = "", cancel: threading.Event | None = None) -> Iterator[None]:
@@ -74,31 +80,35 @@ class HostLock:
 
     def waiting(self) -> tuple[Waiter, ...]:
         """List who waits, the longest first; entries of dead processes are removed."""
-        found = [waiter for path in self._waiting.glob("*.json") if (waiter := _living(path))]
-        return tuple(sorted(found, key=lambda waiter: waiter.since))
+        return _entries(self._waiting)
+
+    def held_by_others(self) -> bool:
+        """Tell whether another process than this one has the lock: another farm's worker."""
+        return any(holder.owner != _owner for holder in _entries(self._holding))
 
     @contextmanager
     def _held(self, mode: Mode, label: str, cancel: threading.Event) -> Iterator[None]:
-        with self._announced(mode, label):
+        with self._announced(self._waiting, mode, label):
             gate = _acquire(self._gate, fcntl.LOCK_EX, cancel, label)
             try:
                 room = _acquire(self._room, OPERATIONS[mode], cancel, label)
             finally:
                 os.close(gate)
         try:
-            yield
+            with self._announced(self._holding, mode, label):
+                yield
         finally:
             os.close(room)
 
     @contextmanager
-    def _announced(self, mode: Mode, label: str) -> Iterator[None]:
-        """Leave an entry, locked as long as this process lives and waits; renamed so that it is never seen unlocked."""
-        path = self._waiting / f"{os.getpid()}-{next(_serial)}.json"
+    def _announced(self, folder: Path, mode: Mode, label: str) -> Iterator[None]:
+        """Leave an entry, locked as long as this process lives and needs it; renamed: it is never seen unlocked."""
+        path = folder / f"{os.getpid()}-{next(_serial)}.json"
         draft = path.with_suffix(".draft")
         entry = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(entry, fcntl.LOCK_EX)
-            os.write(entry, json.dumps(encode(Waiter(mode, label, os.getpid(), time.time()))).encode())
+            os.write(entry, json.dumps(encode(Waiter(mode, label, os.getpid(), time.time(), _owner))).encode())
             draft.rename(path)
             yield
         finally:
@@ -148,6 +158,11 @@ def _make_shared_folder(folder: Path) -> None:
         pass
     except OSError as exc:
         raise ConfigurationError(f"The host's lock folder {folder} can't be created: {exc.strerror}.") from exc
+
+
+def _entries(folder: Path) -> tuple[Waiter, ...]:
+    found = [entry for path in folder.glob("*.json") if (entry := _living(path))]
+    return tuple(sorted(found, key=lambda entry: entry.since))
 
 
 def _living(path: Path) -> Waiter | None:
