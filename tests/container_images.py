@@ -47,9 +47,9 @@ class Image:
         return self.size_bytes - size_bytes(self.base)
 
     @contextmanager
-    def container(self) -> Iterator[Container]:
+    def container(self, *options: str) -> Iterator[Container]:
         """A fresh container, gone afterwards."""
-        name = _call("buildah", "from", "--pull-never", self.name).strip()
+        name = _call("buildah", "from", "--pull-never", *options, self.name).strip()
         try:
             yield Container(name, self.architecture)
         finally:

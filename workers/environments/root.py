@@ -19,14 +19,14 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from farm.domain.errors import ConfigurationError
-from workers.environments import MARKER, MB, lock_digest, lock_path, tools
+from workers.environments import MARKER, MB, lock_digest, lock_path, pins, tools, wanted
 from workers.environments.installation import Installed, mark, need_disk
 
 DESCRIPTION = "farm-root.json"
@@ -54,21 +54,35 @@ class Architecture:
 
     Attributes:
         machine: as uname prints it.
-        platform: as uv names its wheels.
+        platforms: of its wheels: one as uv names it, or several as pip does, where uv does not know the machine.
         environments: what its runtimes need, beside the worker's own.
+        system: Debian's packages for what has no wheel; environments see them.
+        left_out: the worker's packages that are Debian's.
     """
 
     machine: str
     debian: str
     emulator: str
-    platform: str
+    platforms: tuple[str, ...]
     cpu: str
     environments: tuple[str, ...]
+    system: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 ARCHITECTURES = {
     "aarch64": Architecture(
-        "aarch64", "arm64", "qemu-aarch64-static", "aarch64-manylinux_2_28", DEFAULT_CPU, ("onnxruntime", "litert")
+        "aarch64", "arm64", "qemu-aarch64-static", ("aarch64-manylinux_2_28",), DEFAULT_CPU, ("onnxruntime", "litert")
+    ),
+    "armv7l": Architecture(
+        machine="armv7l",
+        debian="armhf",
+        emulator="qemu-arm-static",
+        platforms=("manylinux_2_34_armv7l", "manylinux_2_31_armv7l", "manylinux2014_armv7l"),
+        cpu="cortex-a7",
+        environments=("tflite-runtime",),
+        system=("python3-numpy", "python3-yaml"),
+        left_out=("pyyaml",),
     ),
 }
 
@@ -165,7 +179,7 @@ def _extract(part: Path, of: Architecture) -> None:
     sources = next((path for path in _SOURCES if path.exists()), _SOURCES[-1])
     argv = [
         *("mmdebstrap", "--quiet", "--variant=extract", f"--architectures={of.debian}"),
-        *(f"--include={','.join(_PACKAGES)}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"),
+        *(f"--include={','.join((*_PACKAGES, *of.system))}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"),
         '--aptopt=Apt::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
         *(_SUITE, str(part), str(sources)),
@@ -182,14 +196,26 @@ def _unpack(wheels: Path, names: Sequence[str], of: Architecture) -> None:
         (folder / "bin").mkdir()
         (folder / "bin" / "python3").symlink_to(f"/usr/bin/python{_PYTHON}")
         (folder / "bin" / "python").symlink_to("python3")
-        (folder / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
-        argv = tools.uv(
-            *("pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(packages)),
-            *("--python-platform", of.platform, "--python-version", _PYTHON, "-r", str(lock_path(name))),
-        )
+        sees = "true" if of.system else "false"
+        (folder / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = {sees}\n")
+        argv = _installer(of)(*_wheels_of(name, of), "--target", str(packages))
         tools.call(argv, purpose=f"unpack {name} for {of.machine}", env=tools.surroundings())
         shutil.rmtree(packages / "bin", ignore_errors=True)
         mark(folder / MARKER, lock_digest(name))
+
+
+def _installer(of: Architecture) -> Callable[..., list[str]]:
+    return tools.pip if len(of.platforms) > 1 else tools.uv
+
+
+def _wheels_of(name: str, of: Architecture) -> list[str]:
+    """Say what an installer is told of an environment's wheels for another machine."""
+    told = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--python-version", _PYTHON]
+    if len(of.platforms) == 1:
+        return ["pip", *told, "--python-platform", *of.platforms, "-r", str(lock_path(name))]
+    left_out = {*of.left_out, *wanted(name).system}
+    pinned = [f"{pin}=={version}" for pin, version in pins(name).items() if pin not in left_out]
+    return [*told, *(word for each in of.platforms for word in ("--platform", each)), *pinned]
 
 
 def _finish(part: Path, of: Architecture) -> None:
@@ -201,6 +227,9 @@ def _finish(part: Path, of: Architecture) -> None:
         groups.write("worker:x:1000:\n")
     (part / "etc/ssl/certs").mkdir(parents=True, exist_ok=True)
     shutil.copy(_CERTIFICATES, part / "etc/ssl/certs")
+    for folder in (*part.glob("usr/lib/*/blas"), *part.glob("usr/lib/*/lapack")):
+        with (part / "etc/ld.so.conf.d/alternatives.conf").open("a") as found:
+            found.write(f"/{folder.relative_to(part)}\n")
     (part / "etc/resolv.conf").touch()
     (part / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     emulator = part / "usr/libexec/farm" / of.emulator

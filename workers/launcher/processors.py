@@ -16,13 +16,17 @@ _ARMV8_2 = f"{_ARMV8} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A model: its MIDR part and the features Linux would list."""
+    """A model: its MIDR part, the features Linux would list, and the version of its architecture."""
 
     part: str
     features: str
+    architecture: int = 8
 
+
+_ARMV7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae"
 
 PROCESSORS = {
+    "cortex-a7": Processor("0xc07", _ARMV7, 7),
     "cortex-a53": Processor("0xd03", _ARMV8),
     "cortex-a72": Processor("0xd08", _ARMV8),
     "cortex-a76": Processor("0xd0b", _ARMV8_2),
@@ -45,6 +49,6 @@ def cpuinfo(cpu: str, count: int) -> str:
     shown = PROCESSORS[cpu]
     return "".join(
         f"processor\t: {index}\nBogoMIPS\t: 108.00\nFeatures\t: {shown.features}\nCPU implementer\t: 0x41\n"
-        f"CPU architecture: 8\nCPU variant\t: 0x0\nCPU part\t: {shown.part}\nCPU revision\t: 3\n\n"
+        f"CPU architecture: {shown.architecture}\nCPU variant\t: 0x0\nCPU part\t: {shown.part}\nCPU revision\t: 3\n\n"
         for index in range(count)
     )
