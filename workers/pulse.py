@@ -135,7 +135,7 @@ class Pulse:
             clock_s=time.time(),
         )
         answer = self._link.heartbeat(said)
-        if answer.unknown_host:
+        if answer.unknown_host and not self._ending.is_set():
             self._link.attest(self._attestation())
         self._tell(answer)
         with self._lock:
