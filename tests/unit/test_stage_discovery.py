@@ -75,9 +75,10 @@ def test_a_runtime_documents_its_source_and_version(runtime: Runtime) -> None:
     assert "Tested with" in (module.__doc__ or "")
 
 
-def test_each_format_has_one_runtime() -> None:
+def test_each_format_has_one_runtime_but_tflite() -> None:
+    """32-bit ARM has a runtime of its own for it; stages that open what they made take LiteRT."""
     accepted = [source for runtime in load_runtimes().values() for source in runtime.accepts]
-    assert len(accepted) == len(set(accepted))
+    assert {source for source in accepted if accepted.count(source) > 1} == {Format.TFLITE}
     assert runtime_of(Format.TFLITE).name == "litert"
     with pytest.raises(LookupError, match="edgetpu-tflite"):
         runtime_of(Format.EDGETPU_TFLITE)
