@@ -1,5 +1,5 @@
-# A 32-bit ARM host: LiteRT under its former name, tflite-runtime 2.14, which is the last with a wheel for 32-bit ARM. NumPy
-# and PyYAML have none: they are Debian's. Under emulation its steps need a launcher outside (docs/containers.md).
+# A 32-bit ARM host: LiteRT under its former name, tflite-runtime 2.14, which is the last with a wheel for 32-bit ARM. NumPy,
+# PyYAML and cffi have none: they are Debian's. Under emulation its steps need a launcher outside (docs/containers.md).
 # Build: podman build -f docker/worker-armhf.Dockerfile -t farm-worker-armhf .      (docs/containers.md: index, certificates, secrets)
 ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
@@ -8,7 +8,7 @@ ARG PIP_INDEX_URL
 ARG PIP_FIND_LINKS
 ENV UV_NO_CACHE=1 UV_LINK_MODE=copy PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3.11 python3.11-venv python3-numpy python3-yaml \
+ && apt-get install -y --no-install-recommends ca-certificates python3.11 python3.11-venv python3-numpy python3-yaml python3-cffi-backend \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 WORKDIR /opt/farm
 COPY pyproject.toml README.md ./
@@ -18,7 +18,7 @@ COPY farm farm
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
     python3.11 -m venv --system-site-packages .venv \
  && .venv/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
- && sed -i '/^pyyaml==/d' workers/environments/worker.lock \
+ && sed -i -E '/^(pyyaml|cffi)==/d' workers/environments/worker.lock \
  && .venv/bin/python -m workers.environments own --lock worker \
  && .venv/bin/python -m workers.environments install tflite-runtime \
  && .venv/bin/python -m pip uninstall --yes --quiet uv pip setuptools \
@@ -28,7 +28,7 @@ COPY docker/health.py docker/health.py
 
 FROM ${BASE}
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3.11 python3-numpy python3-yaml \
+ && apt-get install -y --no-install-recommends ca-certificates python3.11 python3-numpy python3-yaml python3-cffi-backend \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
  && groupadd --gid 10001 farm \
  && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \

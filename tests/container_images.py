@@ -131,7 +131,7 @@ def size_bytes(image: str) -> int:
 
 def health_check(image: str) -> list[str]:
     (found,) = json.loads(_call("podman", "image", "inspect", image))
-    return list(found["HealthCheck"]["Test"][1:])
+    return list(found["Healthcheck"]["Test"][1:])
 
 
 def _podmans(architecture: str) -> str:

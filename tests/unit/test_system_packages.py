@@ -47,7 +47,7 @@ def test_the_systems_version_is_the_locks(monkeypatch: pytest.MonkeyPatch, found
     assert "apt install python3-numpy" in (told.value.remedy or "")
 
 
-@pytest.mark.parametrize(("name", "left_out"), [(NAME, {"numpy"}), ("worker", {"pyyaml"})])
+@pytest.mark.parametrize(("name", "left_out"), [(NAME, {"numpy"}), ("worker", {"pyyaml", "cffi"})])
 def test_a_32_bit_root_gets_the_wheels_that_there_are(name: str, left_out: set[str]) -> None:
     told = _wheels_of(name, ARCHITECTURES["armv7l"])
 

@@ -81,8 +81,8 @@ ARCHITECTURES = {
         platforms=("manylinux_2_34_armv7l", "manylinux_2_31_armv7l", "manylinux2014_armv7l"),
         cpu="cortex-a7",
         environments=("tflite-runtime",),
-        system=("python3-numpy", "python3-yaml"),
-        left_out=("pyyaml",),
+        system=("python3-numpy", "python3-yaml", "python3-cffi-backend"),
+        left_out=("pyyaml", "cffi"),
     ),
 }
 
