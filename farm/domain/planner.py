@@ -55,13 +55,19 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     for model in models:
         errors = builder.add(model)
         refused += [Reason(failure, model.name) for failure in errors]
-    if all(result.failure is not None for result in builder.results):
+    if all(result.failure is not None for result in _asked(builder.results)):
         return refused
     results = without_needless_probes(builder.results, builder.goals)
     branches = [branch for result in results for branch in result.branches]
     used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}
     steps = {key: step for key, step in builder.steps.by_key.items() if key in used}
     return Plan(steps, results, tuple(builder.left_out), builder.goals)
+
+
+def _asked(results: Sequence[PlannedResult]) -> list[PlannedResult]:
+    """List the results that were asked for by name, since a search adds its own; all of them when none was."""
+    named = [result for result in results if result.listed and not result.searched]
+    return named or list(results)
 
 
 def _unknown(what: str, name: str, known: Collection[str]) -> FarmError:
@@ -169,7 +175,7 @@ class _Builder:
         before = len(self.results)
         for row in (self._without_hopeless(row) for row in rows) if some else rows:
             self._place(self._without_unreachable(row) if some and self.wanted.runtimes is None else row)
-        mine = self.results[before:]
+        mine = _asked(self.results[before:])
         if mine and not failures and all(result.failure for result in mine):
             return [result.failure for result in mine if result.failure]
         return failures

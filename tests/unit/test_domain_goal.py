@@ -83,6 +83,15 @@ def test_a_searched_recipe_without_its_calibration_data_is_a_loser() -> None:
     assert any("needs calibration data" in said for said in refused(bare, recipes=("int8-static",), runtimes=("ort",)))
 
 
+def test_named_recipes_that_can_not_be_are_refused_though_float32_could_answer() -> None:
+    bare = model(data=False)
+
+    said = refused(bare, recipes=("int8-static", "float32"), searched=("float32",), constraints=(KEEP,))
+
+    assert said
+    assert all("Recipe int8-static needs calibration data" in message for message in said)
+
+
 @pytest.mark.parametrize(("data", "usual"), [(True, "accuracy >= 0.99*float"), (False, "sqnr >= 20dB")])
 def test_a_search_without_constraints_gets_those_of_the_house(data: bool, usual: str) -> None:
     plan = planned(model(data=data), recipes=("float32", "int8-static"), searched=("float32", "int8-static"))
