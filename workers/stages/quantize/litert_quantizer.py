@@ -6,6 +6,7 @@ Document: https://github.com/google-ai-edge/ai-edge-quantizer
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Way(Protocol):
     @property
     def averaged(self) -> bool: ...
 
-    def manager(self) -> Any: ...
+    def manager(self, model: Path) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class Static:
         averaged: ranges are averaged over samples (outliers are cut) instead of spanned.
         integer_io: integers of inputs and outputs too.
         activation_bits: 8, or 16 (symmetric).
+        float_ends: operators that give an output of the model, or read one, stay in float; the tool writes a file that
+            does not load, or whose output is an integer, where an output is read inside of the model too.
     """
 
     name: str
@@ -64,8 +67,9 @@ class Static:
     averaged: bool = False
     integer_io: bool = False
     activation_bits: int = 8
+    float_ends: bool = False
 
-    def manager(self) -> Any:
+    def manager(self, model: Path) -> Any:
         from ai_edge_quantizer import qtyping, recipe_manager
 
         manager, names = recipe_manager.RecipeManager(), qtyping.TFLOperationName
@@ -75,6 +79,9 @@ class Static:
         manager.add_static_config(".*", names[MATMUL], self.activation_bits, 8, weight_granularity=per_tensor)
         for name in () if self.integer_io else ("INPUT", "OUTPUT"):
             manager.add_quantization_config(".*", names[name], algorithm_key="no_quantize")
+        for end in end_operators(model) if self.float_ends else ():
+            scope = f".*{re.escape(end)}.*"
+            manager.add_quantization_config(scope, names["ALL_SUPPORTED"], algorithm_key="no_quantize")
         return manager
 
 
@@ -95,7 +102,7 @@ class Weights:
     unpacked: bool = False
     averaged: bool = False
 
-    def manager(self) -> Any:
+    def manager(self, model: Path) -> Any:
         from ai_edge_quantizer import algorithm_manager, qtyping, recipe_manager
 
         manager, names = recipe_manager.RecipeManager(), qtyping.TFLOperationName
@@ -125,7 +132,7 @@ def quantize(model: Path, path: Path, rows: Sequence[Feeds], way: Way) -> None:
     from ai_edge_quantizer import calibrator, quantizer
     from ai_edge_quantizer.utils import qsv_utils
 
-    manager, ranges = way.manager(), None
+    manager, ranges = way.manager(model), None
     if rows:
         signature, names = signature_of(model)
         update = qsv_utils.moving_average_update if way.averaged else qsv_utils.min_max_update
@@ -156,6 +163,16 @@ def tensor_types(model: Path) -> Counter[int]:
 
     read = flatbuffer_utils.read_model(str(model))
     return Counter(tensor.type for subgraph in read.subgraphs for tensor in subgraph.tensors)
+
+
+def end_operators(model: Path) -> list[str]:
+    """Name the operators that give an output of the model, or read one, by what they write first."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    subgraph = flatbuffer_utils.read_model(str(model)).subgraphs[0]
+    ends = set(subgraph.outputs)
+    touching = [op for op in subgraph.operators if ends.intersection((*op.inputs, *op.outputs))]
+    return [subgraph.tensors[op.outputs[0]].name.decode() for op in touching]
 
 
 def signature_of(model: Path) -> tuple[str | None, dict[str, str]]:

@@ -18,6 +18,7 @@ from workers.stages.quantize.selection import CalibratedOptions, split_samples
 WAYS = (
     Static("every operator", EVERY, activation_bits=16),
     Static("weighted operators", WEIGHTED, activation_bits=16),
+    Static("every operator but those at the outputs", EVERY, activation_bits=16, float_ends=True),
 )
 
 

@@ -5,7 +5,7 @@ ai-edge-litert 2.3.0. Document: https://github.com/google-ai-edge/ai-edge-quanti
 Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
 Limits: LiteRT's BATCH_MATMUL reads per-channel weights as zeros without a word, so its weights are per tensor.
 Quantized DIV fails at run time where a divisor rounds to zero; then, and where it is nearer, only convolutions and
-matrix products are quantized.
+matrix products are quantized; where an output is also read inside of the model, the operators around it stay in float.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ WAYS = (
     Static("every operator, moving average", EVERY, averaged=True),
     Static("weighted operators", WEIGHTED),
     Static("weighted operators, moving average", WEIGHTED, averaged=True),
+    Static("every operator but those at the outputs", EVERY, float_ends=True),
 )
 
 
