@@ -9,7 +9,7 @@ from farm.domain.operators import left_on_cpu
 from farm.report import text
 from farm.report.model import Result
 
-SHOWN_TYPES = 4
+SHOWN_TYPES, SHOWN_SHARE = 4, 0.01
 SHOWN_NAMES = 5
 SHOWN_PROCESSES = 3
 
@@ -121,7 +121,8 @@ def _operators(result: Result) -> Iterator[str]:
         by_type[one["type"]] = by_type.get(one["type"], 0.0) + (one["execution_time"] or 0.0)
     whole = sum(by_type.values())
     if whole > 0:
-        ranked = sorted(by_type.items(), key=lambda item: -item[1])[:SHOWN_TYPES]
+        ranked = [item for item in sorted(by_type.items(), key=lambda item: -item[1]) if item[1] >= SHOWN_SHARE * whole]
+        ranked = ranked[:SHOWN_TYPES]
         yield "Where the time goes: " + ", ".join(f"{kind} {spent / whole:.0%}" for kind, spent in ranked) + "."
     if left := left_on_cpu(detail):
         more = f" and {len(left) - SHOWN_NAMES} more" if len(left) > SHOWN_NAMES else ""
