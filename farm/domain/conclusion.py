@@ -121,6 +121,7 @@ def _succeeded(
         "verdict": holding[0].value,
         "verdicts": [verdict.value for verdict in holding],
         "artifact": _artifact(result, branch, states),
+        **_dtypes(result.recipe),
         "numerics": _numerics(result, branch, states),
         **_mixed(branch, states),
         "accuracy": accuracy,
@@ -166,6 +167,12 @@ def _of_recipe(name: str) -> tuple[str, ...]:
     """Say what a reader of a recipe's results must know, where they are often misread."""
     recipe = RECIPES.get(name)
     return (recipe.note,) if recipe and recipe.note else ()
+
+
+def _dtypes(name: str) -> dict[str, str]:
+    """Say in which types the recipe's operators hold weights and activations."""
+    recipe = RECIPES.get(name)
+    return {} if recipe is None else {key: getattr(recipe, key) for key in ("weights_dtype", "activations_dtype")}
 
 
 def _mixed(branch: Branch, states: States) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Recipe:
         place: its place in the search of `--recipe auto`, cheap and promising ones first; None when only asked for.
         note: what a reader of a result must know, for results that are often misread.
         stays_float: converters may follow it, since they keep what it did.
+        weights_dtype, activations_dtype: what the operators it is for hold; others keep float32.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Recipe:
     place: int | None = None
     note: str | None = None
     stays_float: bool = False
+    weights_dtype: str = "float32"
+    activations_dtype: str = "float32"
 
     @property
     def needs(self) -> str:

@@ -41,3 +41,17 @@ def test_the_document_says_what_each_recipe_says(recipe: Recipe) -> None:
     for told in (recipe.summary, recipe.formula.replace("|", "&#124;"), recipe.needs, recipe.refused_when):
         assert told in row
     assert ("(searched)" in row) is (recipe.place is not None)
+
+
+@each
+def test_a_name_with_bits_means_the_types_it_says(recipe: Recipe) -> None:
+    """int8 quantizes activations ahead, -dynamic and -weights leave them; AxW is activations by weights."""
+    if recipe.name.startswith("int8-") and recipe.name != "int8-dynamic":
+        assert (recipe.weights_dtype, recipe.activations_dtype) == ("int8", "int8")
+    elif recipe.name in ("int8-dynamic", "int4-weights", "float16"):
+        assert recipe.weights_dtype == recipe.name.partition("-")[0]
+        assert recipe.activations_dtype == "float32"
+    elif recipe.name == "int16x8":
+        assert (recipe.weights_dtype, recipe.activations_dtype) == ("int8", "int16")
+    else:
+        assert (recipe.weights_dtype, recipe.activations_dtype) == ("float32", "float32")

@@ -7,6 +7,7 @@ RECIPE = Recipe(
     summary="Weights in int8, activations scaled at run time.",
     formula="w8 = round(w / s), s = max|w| / 127; x8 likewise, at each call",
     refused_when="the model has no matrix product (ONNX: or LSTM; TFLite: or convolution) with constant weights",
+    weights_dtype="int8",
     degraded_below_db=20.0,
     place=3,
 )
