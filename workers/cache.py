@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from farm.transfer.errors import foreign_errors
 from farm.wire.transfers import Download
 
 _READ_ONLY = 0o444
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,5 +183,6 @@ class _Entry:
 
 
 def _entries(folder: Path) -> Iterator[_Entry]:
+    """List the entries by their digests; what else lies there is not ours to remove."""
     names = {path.name.partition(".")[0] for path in folder.iterdir()}
-    return (_Entry(folder, name) for name in names)
+    return (_Entry(folder, name) for name in names if _DIGEST.fullmatch(name))

@@ -181,12 +181,14 @@ def test_a_host_that_vanishes_while_it_measures_takes_the_step_up_again(far: Far
 
 
 def test_a_host_whose_disk_is_full_says_so_and_the_job_ends_with_that_reason(far: Far) -> None:
+    profile = next(host["profile"] for host in far.farm.hosts() if host["name"] == "builder")
+    far.farm.submit(str(REFERENCE), "-t", profile, "-r", "onnxruntime", "--host", "builder")
     work = far.farm.folder / HOST
     shutil.rmtree(work, ignore_errors=True)
     for name in ("work", "cache"):
         (work / name).mkdir(parents=True)
-    full = f"mount -t tmpfs -o size=64k,mode=0711 none {work}/cache && head -c 60k /dev/zero > {work}/cache/filling"
-    far.prefix = ("sh", "-c", f'\'{full}; exec "$0" "$@"\'')
+    full = f"mount -t tmpfs -o size=64k,mode=0711 none {work}/cache"
+    far.prefix = ("sh", "-c", f'\'{full} && touch {work}/cache/stray; exec "$0" "$@"\'')
     far.start()
 
     result = far.end(far.submit())
@@ -211,3 +213,18 @@ def test_a_host_whose_clock_is_ten_minutes_behind_works_and_its_operator_is_told
     assert result["state"] == "succeeded", result
     assert re.match(r"Its clock is 10 min behind the farm's", far.view()["notice"] or ""), far.view()["notice"]
     assert "10 min behind" in far.told
+
+
+def test_a_host_tests_itself_under_each_runtime_and_its_outputs_are_those_of_its_peer(far: Far) -> None:
+    far.start()
+
+    done = far.farm.command("host", "selftest", HOST, "--json", timeout_s=600)
+
+    tests = {test["runtime"]: test for test in json.loads(done.stdout)}
+    assert set(tests) == {"litert", "onnxruntime"}
+    for test in tests.values():
+        assert test["verdict"] in ("passed", "inconclusive"), "a busy host is not judged, and a right one not failed"
+        assert test["figures"]["sqnr_db"] >= 60
+        assert test["figures"]["noise_floor_ratio"] > 0
+        assert test["figures"]["valid"] or test["figures"]["invalid_reasons"]
+    assert far.view()["state"] == "live"
