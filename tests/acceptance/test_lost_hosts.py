@@ -195,7 +195,8 @@ def test_a_host_whose_disk_is_full_says_so_and_the_job_ends_with_that_reason(far
 
     assert result["state"] == "failed"
     assert (result["failure_type"], result["who_must_act"]) == ("host-full", "host"), result
-    assert HOST in result["message"]
+    assert "No space left on device" in result["message"]
+    assert [step["host"] for step in result["steps"] if step["state"] == "failed"] == [HOST]
 
 
 def test_a_host_whose_clock_is_ten_minutes_behind_works_and_its_operator_is_told(far: Far, tmp_path: Path) -> None:
