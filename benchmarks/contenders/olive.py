@@ -16,15 +16,21 @@ from pathlib import Path
 from typing import Any
 
 STATIC = {"type": "OnnxStaticQuantization", "data_config": "calibration", "quant_format": "QDQ", "precision": "int8"}
+FREE = {**STATIC, "prepare_qdq_config": False, "activation_type": "uint8"}
+"""Olive's own choice of QDQ options overrides what is asked for: without it they count."""
 WAYS: dict[str, dict[str, Any]] = {
-    "static int8": {**STATIC, "per_channel": False},
-    "static int8, per channel": {**STATIC, "per_channel": True},
-    "static int8, per channel, reduced range": {**STATIC, "per_channel": True, "reduce_range": True},
-    "static int8, per channel, U8S8": {**STATIC, "per_channel": True, "activation_type": "uint8"},
-    "static int8, per channel, percentile": {**STATIC, "per_channel": True, "calibrate_method": "Percentile"},
+    "static int8": STATIC,
+    "static int8, per tensor": {**FREE, "per_channel": False},
+    "static int8, per channel": {**FREE, "per_channel": True},
+    "static int8, per channel, reduced range": {**FREE, "per_channel": True, "reduce_range": True},
+    "static int8, per channel, percentile": {**FREE, "per_channel": True, "calibrate_method": "Percentile"},
     "dynamic int8": {"type": "OnnxDynamicQuantization"},
     "float16": {"type": "OnnxFloatToFloat16", "keep_io_types": True},
 }
+TIDY = {"type": "OnnxPeepholeOptimizer"}
+"""Without it weights that are constant nodes count as activations, and per channel means nothing."""
+OPSET = {"type": "OnnxOpVersionConversion", "target_opset": 17}
+"""Per-channel scales written below opset 13 load nowhere, so older models are raised first."""
 SCRIPT = """
 import numpy as np
 from olive.data.registry import Registry
@@ -85,7 +91,7 @@ def _config(model: Path, samples: Path, script: Path, way: dict[str, Any], into:
         "host": "here",
         "target": "here",
         "data_configs": [data],
-        "passes": {"way": way},
+        "passes": {"tidy": TIDY, "opset": OPSET, "way": way},
         "output_dir": str(into),
         "cache_dir": str(into.with_suffix(".cache")),
         "log_severity_level": 3,
