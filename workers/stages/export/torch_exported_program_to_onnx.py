@@ -3,7 +3,8 @@
 Tool: torch.onnx.export(dynamo=True), opset 20; torch 2.13.0, onnxscript 0.7.2, onnx 1.23.2.
 Document: https://docs.pytorch.org/docs/stable/onnx_export.html
 Limits: every axis is fixed; data-dependent control flow has no ONNX form here; a program in training mode is refused.
-Weights of more than 1 GiB are written beside the model, as a folder: a protobuf holds 2 GiB at the most.
+Weights of more than 256 MiB are written beside the model, as a folder: a protobuf holds 2 GiB at the most, and is in
+memory three times while it is written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 OPSET = 20
-EXTERNAL_OVER_BYTES = 1 << 30
+EXTERNAL_OVER_BYTES = 256 << 20
 
 
 @stage(
