@@ -135,8 +135,8 @@ def litert_benchmark(file: Path) -> float:
 
 def benchmark_app(file: Path) -> float:
     """Give benchmark_app's median in microseconds."""
-    flags = ["-hint", "none", "-nthreads", "1", "-nstreams", "1", "-api", "sync", "-niter", str(_runs(file))]
-    said = _run(["openvino/bin/benchmark_app", "-m", str(file), "-infer_precision", "f32", *flags])
+    flags = "-hint none -nthreads 1 -nstreams 1 -api sync -pin NO -infer_precision f32 -niter".split()
+    said = _run(["openvino/bin/benchmark_app", "-m", str(file), *flags, str(_runs(file))])
     return _found(_OPENVINO, said) * 1000
 
 

@@ -21,6 +21,7 @@ from workers.host.affinity import quiet_cores
 from workers.host.conditions import Watch
 from workers.host.energy import Meter, Metering, find_meter
 from workers.results import Made
+from workers.runtimes import load_runtimes
 
 T = TypeVar("T", ProcessRun, SustainedRun, OperatorProfile, EnergyRun, GenerationRun)
 IDLE_S = 2.0
@@ -52,8 +53,10 @@ class Further:
             told["sustained"] = self._sustained()
         return told
 
-    def profile(self) -> dict[str, Any]:
+    def profile(self, runtime: str) -> dict[str, Any]:
         """Have the operators timed by a process of its own; a profiler that fails spoils no measurement."""
+        if load_runtimes()[runtime].profile is None:
+            return execution_detail(OperatorProfile((), f"Runtime {runtime} has no profiler that this farm knows."))
         if self.host_profile.emulated:
             return execution_detail(
                 OperatorProfile((), "The host is emulated: the times of its operators say nothing.")

@@ -78,7 +78,11 @@ class Bench:
         if options.get("short"):
             facts = {"execution_summary": summary, "conditions": conditions | {"cool_down_s": None}}
         else:
-            facts = {"execution_summary": summary | more.take(options), "conditions": conditions, **more.profile()}
+            facts = {
+                "execution_summary": summary | more.take(options),
+                "conditions": conditions,
+                **more.profile(runtime),
+            }
         last = taken.made[-1]
         return Made(facts=facts, tool_versions=last.tool_versions, reproduce=last.reproduce)
 
