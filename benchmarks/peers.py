@@ -128,15 +128,15 @@ def ours(runtime: str, file: Path, work: Path, **options: Any) -> dict[str, floa
 
 def litert_benchmark(file: Path) -> float:
     """Give litert-benchmark's median in microseconds."""
-    runs = str(_runs(file))
-    said = _run(["litert/bin/litert-benchmark", f"--model={file}", "--num_threads=1", f"--num_runs={runs}"])
+    one = ["--num_threads=1", f"--num_runs={_runs(file)}"]
+    said = _run(["litert/bin/litert-benchmark", f"--model={file}", *one])
     return _found(_LITERT, said) * 1000
 
 
 def benchmark_app(file: Path) -> float:
     """Give benchmark_app's median in microseconds."""
-    flags = "-hint none -nthreads 1 -nstreams 1 -api sync -pin NO -infer_precision f32 -niter".split()
-    said = _run(["openvino/bin/benchmark_app", "-m", str(file), *flags, str(_runs(file))])
+    one = ["-hint", "none", "-nthreads", "1", "-nstreams", "1", "-api", "sync", "-pin", "NO"]
+    said = _run(["openvino/bin/benchmark_app", "-m", str(file), "-infer_precision", "f32", *one, "-niter", _runs(file)])
     return _found(_OPENVINO, said) * 1000
 
 
@@ -190,13 +190,13 @@ def _shown(pair: Pair) -> str:
     return f"ours {median(pair.ours) / 1000:.3f} ms, theirs {median(pair.theirs) / 1000:.3f} ms, apart {pair.ratio:.3f}"
 
 
-def _runs(file: Path) -> int:
+def _runs(file: Path) -> str:
     """Give calls for about a second; a first look at our own time decides, once for each file."""
     if file not in _CALLS:
         runtime = "openvino" if file.suffix == ".xml" else "litert"
         with tempfile.TemporaryDirectory() as scratch:
             _CALLS[file] = max(50, round(SECONDS * 1e6 / ours(runtime, file, Path(scratch), min_s=0.1)["p50"]))
-    return _CALLS[file]
+    return str(_CALLS[file])
 
 
 _CALLS: dict[Path, int] = {}
