@@ -113,19 +113,36 @@ def test_an_old_opset_is_raised_before_channels_are_quantized(tmp_path: Path) ->
     assert found["cube"].facts["sqnr_db"] >= INT8_DB
 
 
+@cache
+def second_stages() -> dict[str, Answer]:
+    """Quantize TFLite files that other stages made."""
+    firsts = {
+        Format.ONNX: answers("onnx2tf")["onnx-to-tflite"],
+        Format.TORCH_EXPORTED_PROGRAM: answers("builder")["torch-exported-program-to-tflite"],
+    }
+    calls = {}
+    for fmt, first in firsts.items():
+        source = dataclasses.replace(sources()[fmt], path=first.output("model"))
+        made = call("quantize-tflite-int8-static", source, calibration=calibration(source.inputs))
+        calls[fmt.value] = dataclasses.replace(made, contract=first.result["contract"])
+    return run_in("builder", calls)
+
+
 def test_a_second_stage_keeps_the_first_ones_layout() -> None:
     """Given a TFLite file in NHWC made of an NCHW source; then samples of the source calibrate it."""
-    onnx = sources()[Format.ONNX]
-    first = answers("onnx2tf")["onnx-to-tflite"]
-    source = dataclasses.replace(onnx, path=first.output("model"))
-    second = dataclasses.replace(
-        call("quantize-tflite-int8-static", source, calibration=calibration(onnx.inputs)),
-        contract=first.result["contract"],
-    )
-    found = run_in("builder", {"int8": second})["int8"]
+    found = second_stages()["onnx"]
 
     assert contract_of(found).inputs[0].transpose == (0, 2, 3, 1)
     assert found.facts["sqnr_db"] >= INT8_DB
+
+
+def test_an_output_that_is_read_inside_too_stays_in_float() -> None:
+    """Given a model that also returns what its last layer reads, of which the tool makes files that do not load."""
+    found = second_stages()["torch-exported-program"]
+
+    assert found.facts["quantization"] == "every operator but those at the outputs"
+    assert found.facts["sqnr_db"] >= INT8_DB
+    assert all(binding.artifact.dtype == "float32" for binding in contract_of(found).outputs)
 
 
 def test_a_quantized_model_saved_for_onnx_runtime_stays_quantized() -> None:
