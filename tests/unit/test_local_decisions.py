@@ -105,6 +105,7 @@ def test_the_control_plane_gets_what_it_needs_and_only_the_api_the_tokens() -> N
     }
     assert found["api"].environment["FARM_BOOTSTRAP_USER_TOKEN"] == "USER-TOKEN"
     assert found["api"].environment["FARM_BOOTSTRAP_HOST_TOKEN"] == "HOST-TOKEN"
+    assert found["api"].environment["FARM_WORKER_REDIS_URL"].count("ROLE-SECRET") == 1
 
 
 def test_secrets_of_the_surrounding_shell_reach_no_part_but_its_settings_do() -> None:
