@@ -139,9 +139,7 @@ def _answer(answer: Answer) -> Iterator[Text]:
         yield Text.assemble("Answer: ", (plain(name), "bold"))
     else:
         near = f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}" if miss else ""
-        yield Text(
-            plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}")
-        )
+        yield Text(plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}"))
     if answer.pareto:
         front = ", ".join(f"{one.target_runtime} {one.recipe}" for one in answer.pareto)
         yield Text(plain(f"  Pareto front (latency, fidelity, size): {front}"))
