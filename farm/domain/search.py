@@ -126,7 +126,10 @@ def known_of(result: PlannedResult, branch: Branch, states: States) -> dict[str,
 
 
 def _mixing(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> Standing | None:
-    """Say what int8-mixed still has to try; None once its rounds are over, and where there is nothing to find."""
+    """Say what int8-mixed still has to try; None once its rounds are over, and where there is nothing to find.
+
+    A first round that is lost has no others: the next route takes over.
+    """
     result, at = plan.results[index], progress[index].branch
     goal = plan.goals.get(result.model)
     if result.recipe != MIXED or not result.branches or goal is None or not goal.asks_fidelity:
@@ -137,7 +140,7 @@ def _mixing(plan: Plan, progress: Sequence[Progress], index: int, states: States
     rounds = [one for place in family if (one := _round(plan, progress, index, place, states)) is not None]
     if len(rounds) < len(family):
         return Standing(Fate.OPEN, _measurements(branch))
-    if ranked is None:
+    if ranked is None or rounds[0].sqnr_db is None:
         return None
     count = next_count(rounds, len(ranked[0]) // 2)
     if count is not None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.answers import answers_of
-from farm.domain.errors import ConversionFailed
+from farm.domain.errors import ArtifactBroken, ConversionFailed
 from farm.domain.facts import Format
 from farm.domain.mixing import ROUNDS, Round, best_of, next_count
 from farm.domain.plan import Plan, PlannedStep
@@ -171,3 +171,18 @@ def test_nothing_waits_when_all_is_concluded() -> None:
     run = finished(plan_of(constraints=("sqnr >= 20dB",)), lambda count: 12.0 + count)
 
     assert not [state.stage for state in run.states.values() if state.phase is StepPhase.WAITING]
+
+
+def test_a_first_round_that_is_lost_has_no_others() -> None:
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "mix-onnx":
+            run.succeed_with(step, {"keep_float": OPERATORS[:1], "sensitivity": [{"operator": n} for n in OPERATORS]})
+        elif step.kind == "compare" and step.target is not None and step.title.endswith(MIXED):
+            run.fail(step, ArtifactBroken("The file does not load.").failure)
+        else:
+            run.succeed(step)
+
+    run = Run(plan_of(constraints=("sqnr >= 20dB",))).finish(end)
+
+    assert tried(run) == [1]
+    assert run.body("ort", MIXED)["message"] == "The file does not load."
