@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.domain.answers import answers_of
-from farm.domain.errors import ArtifactBroken, ConversionFailed
+from farm.domain.errors import ArtifactBroken, ConversionFailed, HostLost
 from farm.domain.facts import Format
 from farm.domain.mixing import ROUNDS, Round, best_of, next_count
 from farm.domain.plan import Plan, PlannedStep
@@ -186,3 +186,27 @@ def test_a_first_round_that_is_lost_has_no_others() -> None:
 
     assert tried(run) == [1]
     assert run.body("ort", MIXED)["message"] == "The file does not load."
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_whatever_steps_do_a_search_with_rounds_ends(data: st.DataObject) -> None:
+    tried = ("float32", "int8-static", MIXED)
+    run = Run(plan_of(recipes=tried, searched=tried, runtimes=("ort", "lite"), constraints=("sqnr >= 20dB",)))
+    for _ in range(400):
+        if not run.ready:
+            break
+        step = data.draw(st.sampled_from(run.ready), label="step")
+        if data.draw(st.sampled_from((False, False, False, True)), label="fails"):
+            run.fail(
+                step, data.draw(st.sampled_from((ArtifactBroken, ConversionFailed, HostLost)))("It failed.").failure
+            )
+        elif step.stage == "mix-onnx":
+            kept = OPERATORS[: len(step.options["keep_float"]) or 1]
+            run.succeed_with(step, {"keep_float": kept, "sensitivity": [{"operator": name} for name in OPERATORS]})
+        else:
+            run.succeed(step, sqnr_db=data.draw(st.sampled_from((15.0, 19.0, 25.0, 90.0)), label="sqnr_db"))
+
+    assert not run.ready
+    assert sorted(run.concluded) == list(range(len(run.plan.results)))
+    answers_of(run.plan, [run.bodies[index] for index in range(len(run.plan.results))])
