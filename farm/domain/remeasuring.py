@@ -1,7 +1,7 @@
 """When a measurement whose conditions were not valid is taken once more, after a pause in which the host may recover.
 
-Waiting mends heat, throttling, load, and what comes of them. It mends neither an emulated host nor a wrong governor, nor
-a state that can't be read.
+Waiting mends heat, throttling, load, and what comes of them. It mends neither an emulated host nor a wrong governor,
+nor a state that can't be read.
 """
 
 from __future__ import annotations
