@@ -19,7 +19,8 @@ from tests.namespaces import Machine, machines
 REPOSITORY = Path(__file__).parents[1]
 ROOTS = REPOSITORY / "build" / "roots"
 SERVICES = ("postgres", "redis", "s3", "api", "control")
-READY_S = 150.0
+READY_S = 400.0
+STOP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,7 @@ class Elsewhere:
                 self._await_live(name, process, log)
                 yield log
             finally:
-                process.terminate()
-                process.wait(30)
+                end(process)
 
     def hosts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.command("hosts", "--json").stdout)
@@ -84,6 +84,15 @@ class Elsewhere:
             assert time.monotonic() < deadline, log.read_text(errors="replace")[-3000:]
             time.sleep(0.3)
         assert any(host["name"] == name and host["live"] for host in self.hosts())
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Tell a worker to stop; one that still runs a step after a while is killed, and its children die with it."""
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 @contextmanager
@@ -111,5 +120,5 @@ def root_of(machine: str) -> Path:
     """Make the root of an architecture, unless it is there from the same locks."""
     root = ROOTS / machine
     argv = [sys.executable, "-m", "workers.environments", "root", str(root), "--architecture", machine]
-    subprocess.run(argv, check=True, cwd=REPOSITORY, timeout=280)
+    subprocess.run(argv, check=True, cwd=REPOSITORY, timeout=400)
     return root
