@@ -23,6 +23,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
         self.structure: list[onnx.TensorProto] = []
+        self.learned: list[bytes] = []
         self.last = "customer_picture"
 
     def weight(self, *shape: int, spread: float = 0.3) -> str:
@@ -60,16 +61,21 @@ class Graph:
         picture = helper.make_tensor_value_info("customer_picture", TensorProto.FLOAT, self.shape)
         self.nodes[-1].output[0] = "customer_scores"
         scores = helper.make_tensor_value_info("customer_scores", TensorProto.FLOAT, shape)
+        opsets = {"": 20} | {node.domain: 1 for node in self.nodes if node.domain}
         graph = helper.make_graph(
             self.nodes, "customer", [picture], [scores], initializer=self.weights + self.structure
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10, doc_string="customer"
+            graph,
+            opset_imports=[helper.make_opsetid(*opset) for opset in opsets.items()],
+            ir_version=10,
+            doc_string="customer",
         )
         model.metadata_props.add(key="owner", value="customer")
         onnx.checker.check_model(model)
         onnx.save(model, folder / f"{self.name}.onnx")
         hexes = [numpy_helper.to_array(tensor).tobytes().hex() for tensor in self.weights]
+        hexes += [learned.hex() for learned in self.learned]
         facts = {"inputs": [["customer_picture", self.shape]], "outputs": [["customer_scores", shape]]}
         (folder / f"{self.name}.json").write_text(json.dumps(facts | {"weights": hexes, "nodes": len(self.nodes)}))
 
@@ -102,6 +108,28 @@ def no_kernel(folder: Path) -> None:
     graph.save(folder, [1, 10])
 
 
+def attributes(folder: Path) -> None:
+    """Weights in every kind of attribute that can hold them, of an operator that only its author has."""
+    graph = Graph("attributes", [1, 4, 8, 8])
+    arrays = [RNG.standard_normal(shape).astype(np.float32) for shape in ((16, 16), (8, 8), (40,), (40,), (32,))]
+    whole = [numpy_helper.from_array(array, "secret") for array in arrays]
+    integers = RNG.integers(0, 100, 500)
+    places = np.sort(RNG.permutation(5000)[:40]).astype(np.int64)
+    sparse = [
+        helper.make_sparse_tensor(values, numpy_helper.from_array(index, "secret"), shape)
+        for values, index, shape in (
+            (whole[2], places, [5000]),
+            (whole[3], np.stack(np.divmod(places, 100), axis=1), [50, 100]),
+        )
+    ]
+    body = helper.make_graph([], "secret", [], [], initializer=[whole[4]])
+    held = {"tensors": whole[:2], "graphs": [body], "sparse": sparse, "integers": integers.tolist()}
+    graph.then("Learned", domain="com.example", **held)
+    tagged = b"".join(b"\x40" + bytes([value]) for value in integers)
+    graph.learned += [*(array.tobytes() for array in (*arrays, places)), tagged]
+    graph.save(folder, [1, 4, 8, 8])
+
+
 def external(folder: Path) -> None:
     """Write no_kernel again, its weights outside and then lost."""
     (folder / "external").mkdir()
@@ -111,6 +139,6 @@ def external(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for make in (one_operator, two_nodes, no_kernel):
+    for make in (one_operator, two_nodes, no_kernel, attributes):
         make(Path(sys.argv[1]))
     external(Path(sys.argv[1]))

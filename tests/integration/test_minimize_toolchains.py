@@ -34,6 +34,11 @@ from workers.stages.minimize.onnx_graph import STAGE
 pytestmark = pytest.mark.toolchain
 
 CODE = ("farm", "workers", "hardware_profiles", "tests")
+SKELETON = """import sys
+from pathlib import Path
+from workers.stages.minimize.skeleton import make_skeleton
+make_skeleton(Path(sys.argv[1]), (), 1, Path(sys.argv[2]))
+"""
 NAMES = (b"customer", b"secret", b"block.", b"line 12", b"stack")
 
 
@@ -193,6 +198,19 @@ def test_nothing_of_the_submitters_is_in_the_bundle(
     assert not any(weight in whole for weight in original.weights)
     assert [word for word in NAMES if word in submitted] == list(NAMES)
     assert [word for word in NAMES if word in whole] == []
+
+
+def test_weights_in_attributes_are_drawn_anew(tmp_path: Path) -> None:
+    """Given weights as lists of tensors, sparse tensors, bodies and integers; then none of them is left."""
+    python, found, odd = ROOT / ".envs" / "builder" / "bin" / "python", tmp_path / "skeleton.onnx", model("attributes")
+
+    subprocess.run([python, "-c", SKELETON, odd.path, found], cwd=ROOT, env=PREPARED, check=True, timeout=60)
+
+    submitted, skeleton = odd.path.read_bytes(), found.read_bytes()
+    assert all(weight in submitted for weight in odd.weights)
+    assert [at for at, weight in enumerate(odd.weights) if weight in skeleton] == []
+    assert [word for word in NAMES if word in skeleton] == []
+    assert len(skeleton) > sum(map(len, odd.weights)) - 5000
 
 
 def test_the_bundle_says_what_it_is(bench: Bench) -> None:

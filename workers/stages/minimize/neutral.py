@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from workers.stages.minimize.random_tensors import random_tensor
-from workers.stages.minimize.structure import MOST_FLOATS, is_index
+from workers.stages.minimize.structure import MOST_FLOATS, MOST_INTEGERS, is_index
 
 if TYPE_CHECKING:
     import onnx
@@ -102,19 +102,41 @@ class Neutral:
         made.ClearField("doc_string")
         if made.HasField("g"):
             made.g.CopyFrom(self._body(source.g))
-        if made.HasField("t") and not is_index(made.t):
-            made.t.CopyFrom(random_tensor(made.t, self._rng))
+        for body, graph in zip(made.graphs, source.graphs, strict=True):
+            body.CopyFrom(self._body(graph))
         if made.HasField("t"):
-            made.t.name = ""
-        if made.HasField("sparse_tensor"):
-            made.sparse_tensor.values.CopyFrom(random_tensor(made.sparse_tensor.values, self._rng))
+            self._redraw(made.t, keep=is_index(made.t))
+        for tensor in made.tensors:
+            self._redraw(tensor)
+        for sparse in (*([made.sparse_tensor] if made.HasField("sparse_tensor") else ()), *made.sparse_tensors):
+            self._redraw_sparse(sparse)
         if len(made.s) > LONGEST_WORD:
             made.s = b"s"
         if made.strings and made.name != "activations":
             made.strings[:] = [b"s%d" % at for at in range(len(made.strings))]
         if made.floats and (node.domain not in STANDARD_DOMAINS or len(made.floats) > MOST_FLOATS):
             made.floats[:] = self._rng.uniform(0.5, 1.5, len(made.floats)).tolist()
+        if len(made.ints) > MOST_INTEGERS:
+            made.ints[:] = self._rng.integers(0, 2, len(made.ints)).tolist()
         return made
+
+    def _redraw(self, tensor: onnx.TensorProto, *, keep: bool = False) -> None:
+        """Give an attribute's tensor values of its own, and no name; `keep` leaves values that the file holds."""
+        if not keep or tensor.external_data:
+            tensor.CopyFrom(random_tensor(tensor, self._rng))
+        for said in ("name", "doc_string", "metadata_props"):
+            tensor.ClearField(said)
+
+    def _redraw_sparse(self, sparse: onnx.SparseTensorProto) -> None:
+        """Draw the values of a sparse tensor; they move to its first places, since where they lay was learned too."""
+        import numpy as np
+        from onnx import numpy_helper
+
+        self._redraw(sparse.values)
+        places = np.arange(sparse.values.dims[0], dtype=np.int64)
+        if len(sparse.indices.dims) == 2:
+            places = np.stack(np.unravel_index(places, tuple(sparse.dims)), axis=1).astype(np.int64)
+        sparse.indices.CopyFrom(numpy_helper.from_array(places))
 
     def _body(self, graph: onnx.GraphProto) -> onnx.GraphProto:
         """Copy a subgraph; its weights, which no cut would fill, are drawn at once."""

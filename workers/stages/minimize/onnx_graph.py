@@ -56,7 +56,7 @@ class MinimizeOptions(Options):
 
 @stage(
     name=STAGE,
-    version="1",
+    version="2",
     kind=Kind.MINIMIZE,
     environment="builder",
     source=Format.ONNX,
