@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from farm.domain.plan import SOURCE
+from farm.domain.verdict import is_empty
 
 DISAGREEMENT_DB = 6.0
 """How much less one file must reach on the target's host before two hosts are said to disagree: half the signal."""
@@ -48,7 +49,7 @@ class Figure:
 
     @property
     def is_bad(self) -> bool:
-        return bool(self.numerics) and not self.is_fine
+        return bool(self.numerics) and not self.is_fine and not is_empty(self.numerics)
 
     @property
     def told(self) -> dict[str, Any]:

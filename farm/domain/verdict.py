@@ -44,7 +44,7 @@ def judge(
 
 def is_degraded(recipe: str, numerics: Mapping[str, Any], accuracy: Mapping[str, Any] | None) -> bool:
     sqnr_db = numerics.get("sqnr_db")
-    if sqnr_db is None or sqnr_db < RECIPES[recipe].degraded_below_db:
+    if not is_empty(numerics) and (sqnr_db is None or sqnr_db < RECIPES[recipe].degraded_below_db):
         return True
     return accuracy is not None and not _is_kept(accuracy)
 
@@ -53,7 +53,12 @@ def numerics_failed(recipe: str, numerics: Mapping[str, Any]) -> bool:
     """Tell whether a float result is not the source's function: under the recipe's floor, or without a number."""
     floor = RECIPES[recipe].failed_below_db
     sqnr_db = numerics.get("sqnr_db")
-    return floor is not None and (sqnr_db is None or sqnr_db < floor)
+    return floor is not None and not is_empty(numerics) and (sqnr_db is None or sqnr_db < floor)
+
+
+def is_empty(numerics: Mapping[str, Any]) -> bool:
+    """Tell whether source and artifact both gave outputs of no elements: alike, with nothing to tell a ratio of."""
+    return numerics.get("sqnr_db") is None and numerics.get("elements") == 0
 
 
 def _is_kept(accuracy: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from farm.domain.artifact import Binding, Contract
-from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken
+from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken, RequestError
 from farm.domain.facts import TensorSpec
 from workers.stages.contracts import compose, prove_float
 from workers.stages.samples import seeded_probe
@@ -68,6 +68,24 @@ def test_values_that_are_not_finite_are_refused() -> None:
 
     with pytest.raises(ArtifactBroken, match="not finite"):
         prove_float(GIVEN, SOURCE, broken)
+
+
+def test_nothing_is_proved_against_a_source_that_is_not_finite_itself() -> None:
+    """Given one -inf in every answer, a file that answers 7 to all is no copy of it, and the model is to blame."""
+    hole = np.where(RAMP == 5, -np.inf, 0).astype("float32")
+    source = Model((CUBE,), (SEEN,), lambda feeds: {"seen": feeds["cube"] * RAMP + hole})
+    constant = Model((CUBE,), (SEEN,), lambda feeds: {"seen": np.full_like(feeds["cube"], 7)})
+
+    with pytest.raises(RequestError, match="source itself returns values that are not finite in output 'seen'"):
+        prove_float(GIVEN, source, constant)
+
+
+def test_a_source_that_needs_positive_inputs_is_proved_on_those() -> None:
+    def root(feeds: Arrays) -> dict[str, NDArray[Any]]:
+        with np.errstate(invalid="ignore"):
+            return {"seen": np.sqrt(feeds["cube"])}
+
+    assert prove_float(GIVEN, Model((CUBE,), (SEEN,), root), Model((CUBE,), (SEEN,), root)).sqnr_db == 200.0
 
 
 def test_a_missing_output_is_refused() -> None:

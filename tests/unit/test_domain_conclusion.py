@@ -18,7 +18,7 @@ from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import StepPhase, StepState
 from farm.domain.recipe import RECIPES
-from farm.domain.verdict import Verdict, judge, numerics_failed
+from farm.domain.verdict import Verdict, is_degraded, judge, numerics_failed
 from tests.domain_run import Run, numerics
 from tests.domain_world import file, model, planned
 
@@ -51,6 +51,14 @@ def test_bars_are_those_of_the_report() -> None:
 def test_only_a_float_result_fails_by_its_numerics(sqnr_db: float | None, is_failed: bool) -> None:
     assert numerics_failed("float32", numerics(sqnr_db)) == is_failed
     assert not numerics_failed("int8-static", numerics(sqnr_db))
+
+
+def test_outputs_without_elements_on_both_sides_are_alike() -> None:
+    empty = numerics(None) | {"elements": 0}
+
+    assert not numerics_failed("float32", empty)
+    assert not is_degraded("float32", empty, None)
+    assert numerics_failed("float32", empty | {"elements": 4})
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.99, Verdict.OK), (0.989, Verdict.DEGRADED)])

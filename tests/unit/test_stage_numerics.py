@@ -69,3 +69,31 @@ def test_integer_and_boolean_outputs_count_as_numbers() -> None:
     error = error_of(np.array([[True, False]]), np.array([[1.0, 0.0]]))
     assert error.sqnr_db == CAP_DB
     assert not math.isnan(error.cosine)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_never_exact(value: float) -> None:
+    for expected, actual in (([[1.0, value]], [[1.0, 2.0]]), ([[1.0, 2.0]], [[1.0, value]])):
+        error = error_of(np.array(expected), np.array(actual))
+        assert (error.sqnr_db, error.psnr_db, error.cosine) == (-CAP_DB, -CAP_DB, 0.0)
+        assert math.isfinite(error.max_abs_error)
+    assert decibels(1.0, value) == -CAP_DB
+    assert decibels(math.nan, 0.0) == -CAP_DB
+
+
+def test_the_same_infinity_in_the_same_place_is_equal_and_no_nan_is() -> None:
+    mask = np.array([[1.0, -math.inf]])
+    assert error_of(mask, mask).sqnr_db == CAP_DB
+    assert error_of(mask, -mask).sqnr_db == -CAP_DB
+    assert error_of(mask, np.array([[1.1, -math.inf]])).sqnr_db == pytest.approx(20.0)
+    assert error_of(mask * np.nan, mask * np.nan).sqnr_db == -CAP_DB
+
+
+def test_an_output_without_elements_has_no_ratio_and_leaves_the_others_theirs() -> None:
+    empty, good = error_of(np.ones((2, 0)), np.ones((2, 0))), error_of(np.ones((2, 3)), np.ones((2, 3)) * 1.1)
+
+    alone, both = summarize({"boxes": empty}, 2), summarize({"boxes": empty, "scores": good}, 2)
+
+    assert (alone["sqnr_db"], alone["psnr_db"], alone["cosine"], alone["elements"]) == (None, None, None, 0)
+    assert both["per_output"][0]["sqnr_db"] is None
+    assert (both["worst_output"], both["sqnr_db"], both["elements"]) == ("scores", pytest.approx(20.0), 6)

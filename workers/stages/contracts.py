@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Binding, Contract
-from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken
+from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken, RequestError
 from farm.domain.facts import TensorSpec
 from farm.domain.inputs import UNKNOWN_DTYPE
 from farm.domain.recipe import RECIPES
@@ -57,9 +57,10 @@ def prove_float(
         known_as: the name a tool gave to an input, by the model's name.
 
     Raises:
-        ArtifactBroken: outputs that are not finite where the model's are.
+        ArtifactBroken: outputs that are not finite.
         ContractMismatch: a different number of tensors, or shapes that no order of axes explains.
         NumericsBroken: no layout gives the model's function.
+        RequestError: the model itself answers no probe with finite values.
     """
     return prove_answers(given, probes(given, source), artifact, known_as)
 
@@ -157,14 +158,27 @@ def probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
     """Yield inputs and outputs of the model, standard normal first.
 
     The domain of log or sqrt may need the positive one, and a detector that sees nothing in noise answers too little
-    there to compare.
+    there to compare. Answers that are not finite are left out: nothing can be compared with them.
+
+    Raises:
+        RequestError: the model answers every probe with values that are not finite.
     """
-    specs = tuple(binding.artifact for binding in given.inputs)
+    specs, answered, bad = tuple(binding.artifact for binding in given.inputs), False, ""
     for positive in (False, True):
         probe = seeded_probe(specs, positive=positive)
         expected = source.run(probe)
-        if positive or all_finite(expected):
+        if all_finite(expected):
+            answered = True
             yield probe, expected
+        else:
+            bad = next(name for name, array in expected.items() if not all_finite({name: array}))
+    if not answered:
+        raise RequestError(
+            f"The source itself returns values that are not finite in output {bad!r}, on seeded inputs both standard "
+            "normal and in [0, 1); no converted file can be proved against it.",
+            remedy="Bound what overflows or divides by zero in the model (a mask of -1e9 serves where -inf does), or "
+            "end the model before it.",
+        )
 
 
 def all_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
