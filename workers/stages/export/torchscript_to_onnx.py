@@ -7,21 +7,17 @@ Limits: every axis is fixed; control flow that depends on data becomes If and Lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from farm.domain.errors import BadRequest
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
 from workers.stages.samples import seeded_probe
 from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.training_mode import refuse_training_module
 from workers.stages.transforms import given_contract, proven
 
-if TYPE_CHECKING:
-    import torch
-
 OPSET = 17
-_TRAIN_FLAG = {"aten::dropout": 2, "aten::feature_dropout": 2, "aten::batch_norm": 5}
 
 
 @stage(
@@ -47,7 +43,7 @@ def run(given: StageInput) -> StageOutput:
     contract = given_contract(given)
     inputs = tuple(binding.artifact for binding in contract.inputs)
     module = load_module(given.files["model"])
-    refuse_training(module)
+    refuse_training_module(module)
     path = given.work / "model.onnx"
     names: dict[str, Any] = {
         "input_names": [spec.name for spec in inputs],
@@ -69,16 +65,3 @@ def run(given: StageInput) -> StageOutput:
             f"torch.onnx.export(module, ({zeros},), 'model.onnx', dynamo=False, opset_version={OPSET}, **{names!r})",
         ),
     )
-
-
-def refuse_training(module: torch.jit.ScriptModule) -> None:
-    """Raise BadRequest when a dropout or batch norm is fixed in training mode."""
-    graph = module.inlined_graph
-    for operator, position in _TRAIN_FLAG.items():
-        for node in graph.findAllNodes(operator):
-            if list(node.inputs())[position].toIValue() is True:
-                raise BadRequest(
-                    f"The TorchScript was traced in training mode: {operator} is active.",
-                    remedy="Call model.eval() before torch.jit.trace.",
-                    operator=operator,
-                )

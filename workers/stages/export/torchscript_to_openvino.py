@@ -11,10 +11,10 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
-from workers.stages.export.torchscript_to_onnx import refuse_training
 from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, name_by_place, openvino_call, save
 from workers.stages.samples import seeded_probe
 from workers.stages.tool_calls import python_command
+from workers.stages.training_mode import refuse_training_module
 from workers.stages.transforms import interface, proven
 
 
@@ -42,7 +42,7 @@ def run(given: StageInput) -> StageOutput:
 
     inputs, outputs = interface(given)
     module = load_module(given.files["model"])
-    refuse_training(module)
+    refuse_training_module(module)
     arguments = tuple(torch.from_numpy(array) for array in seeded_probe(inputs).values())
     with openvino_call():
         model = openvino.convert_model(module, example_input=arguments)

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import encode
-from farm.domain.errors import BadRequest, CustomOperator, UnsafeModel
+from farm.domain.errors import CustomOperator, UnsafeModel
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.torch_exported_program import SUFFIXES, describe_program, load_program
-from workers.stages.export.programs import training_operator
 from workers.stages.inspect.reading import reading
 from workers.stages.inspect.torch_archive import open_archive
+from workers.stages.training_mode import refuse_training_program
 
 _TARGET = re.compile(rb'"target": ?"torch\.ops\.([A-Za-z0-9_.]+)"')
 
 
 @stage(
     name="inspect-torch-exported-program",
-    version="1",
+    version="2",
     kind=Kind.INSPECT,
     source=Format.TORCH_EXPORTED_PROGRAM,
     environment="builder",
@@ -42,12 +42,7 @@ def run(given: StageInput) -> StageOutput:
     """
     path = given.files["model"]
     program = _load(path)
-    if operator := training_operator(program):
-        raise BadRequest(
-            f"The program was exported in training mode: {operator} is active.",
-            remedy="Call model.eval() before torch.export.export.",
-            operator=operator,
-        )
+    refuse_training_program(program)
     inputs, outputs = describe_program(program)
     facts = ModelFacts(
         format=Format.TORCH_EXPORTED_PROGRAM,

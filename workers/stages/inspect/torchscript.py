@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import encode
-from farm.domain.errors import BadRequest, CorruptModel, CustomOperator, UnsafeModel
+from farm.domain.errors import CorruptModel, CustomOperator, UnsafeModel
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.torchscript import SUFFIXES, describe_module, load_module
 from workers.stages.inspect.reading import DAMAGE
 from workers.stages.inspect.torch_archive import open_archive
+from workers.stages.training_mode import refuse_training_module, script_nodes
 from workers.stages.wording import plain
 
 _FILE_ACCESS = re.compile(rb"(?:torch\.|aten\.|aten::)(from_file|save)\(")
 _UNKNOWN = re.compile(r"Unknown builtin op: ([\w:.]+)|[Uu]nknown type name '([^']+)'")
-_TRAINING_INPUT = {"aten::dropout": 2, "aten::batch_norm": 5, "aten::feature_dropout": 2}
-"""Where an operator's `train` flag stands among its inputs."""
 
 
 @stage(
     name="inspect-torchscript",
-    version="1",
+    version="2",
     kind=Kind.INSPECT,
     source=Format.TORCHSCRIPT,
     environment="builder",
@@ -48,8 +46,8 @@ def run(given: StageInput) -> StageOutput:
     entry = entry_file(path, SUFFIXES)
     _refuse_file_access(open_archive(entry, Format.TORCHSCRIPT).read("code/", ".py"), entry)
     module = _load(path, entry)
-    nodes = list(_nodes(module.inlined_graph))
-    _refuse_training(nodes)
+    refuse_training_module(module)
+    nodes = script_nodes(module.inlined_graph)
     inputs, outputs = describe_module(module)
     facts = ModelFacts(
         format=Format.TORCHSCRIPT,
@@ -90,27 +88,3 @@ def _load(path: Path, entry: Path) -> Any:
             f"torch.jit does not load {entry.name}: {plain(str(exc), limit=500)}",
             remedy="Save the module again with torch.jit.save and check that the copy is complete.",
         ) from exc
-
-
-def _nodes(block: Any) -> Iterator[Any]:
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from _nodes(inner)
-
-
-def _refuse_training(nodes: list[Any]) -> None:
-    """Refuse a trace that froze dropout or batch norm in training mode; a script follows eval()."""
-    for node in nodes:
-        position, inputs = _TRAINING_INPUT.get(node.kind()), list(node.inputs())
-        if position is not None and inputs[position].toIValue() is True and not _without_statistics(node, inputs):
-            raise BadRequest(
-                f"The module was traced in training mode: {node.kind()} is active.",
-                remedy="Call model.eval() before torch.jit.trace.",
-                operator=node.kind(),
-            )
-
-
-def _without_statistics(node: Any, inputs: list[Any]) -> bool:
-    """Tell whether a batch norm keeps no running mean: then it follows the batch in evaluation too."""
-    return bool(node.kind() == "aten::batch_norm" and inputs[3].type().kind() == "NoneType")
