@@ -17,6 +17,11 @@ DISAGREEMENT_DB = 6.0
 """How much less one file must reach on the target's host before two hosts are said to disagree: half the signal."""
 OTHER_HOST = "Run it on another host of this profile; if only this one disagrees, take it out of rotation."
 """What to do about hosts that disagree."""
+OTHER_KERNELS = (
+    "Run it on another host of this profile. If that one agrees with this, its integer kernels saturate: take "
+    "int8-mixed, or weights of a reduced range. If this host alone disagrees, take it out of rotation."
+)
+"""The same for files in integers: on one CPU without VNNI, two kernels gave 8.4 dB apart for a sound U8S8 file."""
 FIGURES = ("sqnr_db", "psnr_db", "cosine", "max_abs_error", "worst_output")
 
 Where = Literal["build", "target"]
@@ -26,7 +31,8 @@ Where = Literal["build", "target"]
 class Figure:
     """One comparison: what `stage` made, opened by `runtime` on `host`.
 
-    `limit_db` is the SQNR (dB) under which it counts as bad. `numerics` is empty when it was not compared, and
+    `limit_db` is the SQNR (dB) under which it counts as bad. A file `in_integers` may differ by the kernels that a
+    processor has for it. `numerics` is empty when it was not compared, and
     `not_checked` then says why.
     """
 
@@ -38,6 +44,7 @@ class Figure:
     limit_db: float
     numerics: Mapping[str, Any] = field(default_factory=dict)
     not_checked: str | None = None
+    in_integers: bool = False
 
     @property
     def sqnr_db(self) -> float | None:
@@ -119,10 +126,13 @@ def disagreement(built: Figure, there: Figure) -> str | None:
         return None
     if there.sqnr_db is not None and (built.sqnr_db or 0.0) - there.sqnr_db < DISAGREEMENT_DB:
         return None
+    host = there.host or "the target"
+    cause = f"The file is sound, and what executes it on {host} is not."
+    if there.in_integers:
+        cause = f"Either what executes it on {host} is not sound, or the integer kernels for its processor saturate."
     return (
         f"The hosts disagree about one file: {_place(there)} it reaches {_decibels(there)}, "
-        f"{_place(built)} {_decibels(built)}; {there.limit_db:.0f} dB are needed. "
-        f"The file is sound, and what executes it on {there.host or 'the target'} is not."
+        f"{_place(built)} {_decibels(built)}; {there.limit_db:.0f} dB are needed. {cause}"
     )
 
 

@@ -59,6 +59,7 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
     shrinking = reproduction_of(result, progress[index].branch, states) if result.branches else None
     keys = dict.fromkeys((*(key for branch in branches for key in branch.steps), shrinking))
     steps = [states[key] for key in (result.inspect, *keys) if key and key in states]
+    failures = [branch_failure(plan, progress, index, number, states) for number in range(len(branches))]
     moving = any(s.phase in (StepPhase.RUNNING, StepPhase.SUCCEEDED) for s in steps if s.key != result.inspect)
     return {
         "model": result.model,
@@ -68,6 +69,7 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "state": "running" if moving else "waiting",
         "verdict": None,
         "routes": [list(branch.route) for branch in branches],
+        "route_failures": [failure.message if failure else None for failure in failures],
         "refused_routes": list(result.refused_routes),
         "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
@@ -214,6 +216,7 @@ def _on_target(result: PlannedResult, branch: Branch, compared: StepState) -> Fi
         compared.host,
         RECIPES[result.recipe].degraded_below_db,
         compared.facts["numerics"],
+        in_integers=RECIPES[result.recipe].in_integers,
     )
 
 

@@ -44,6 +44,10 @@ class Recipe:
     def needs(self) -> str:
         return "calibration data" if self.needs_calibration else "the model alone"
 
+    @property
+    def in_integers(self) -> bool:
+        return "int" in self.weights_dtype or "int" in self.activations_dtype
+
 
 def _load() -> dict[str, Recipe]:
     """Find every recipe, float32 first, then as the search takes them, then by name.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm import knowledge
-from farm.domain.bisection import OTHER_HOST
+from farm.domain.bisection import OTHER_HOST, OTHER_KERNELS
 from farm.domain.errors import ContractMismatch, NumericsBroken
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.knowledge import Diagnosis, telling_lines
@@ -173,15 +173,27 @@ def _on(operator: str | None, tensor: str | None) -> str:
 
 def _tried(result: Result, told: StepReport | None) -> Iterator[str]:
     """Tell every route in order, with its reason unless it was told; then those that were refused before."""
-    routes = [route for route in _extra(result, "routes", []) if isinstance(route, list)]
-    for number, route in enumerate(routes, 1):
-        bad = next((s for s in result.steps if s.state == "failed" and s.stage in route), None)
-        why = f"failed at {bad.stage}: {_short(bad.message or 'see its log')}" if bad else "ended later."
-        why = "failed as told above." if bad is not None and bad is told else why
+    failures = _extra(result, "route_failures", [])
+    routes = [(n, route) for n, route in enumerate(_extra(result, "routes", [])) if isinstance(route, list)]
+    for number, (place, route) in enumerate(routes, 1):
+        message = failures[place] if place < len(failures) else None
+        why = _why_lost(result, route, told, message if isinstance(message, str) else None)
         if len(routes) > 1:
             yield f"Route {number}, {' → '.join(map(str, route)) or 'the model as it is'}: {why}"
     for refused in _extra(result, "refused_routes", []):
         yield f"Not tried: {_short(str(refused))}"
+
+
+def _why_lost(result: Result, route: list[Any], told: StepReport | None, message: str | None) -> str:
+    """Say why a route was lost: by its own failure, or in reports without one by the first step of it that failed."""
+    failed = [step for step in result.steps if step.state == "failed" and step.stage in route]
+    bad = next((step for step in failed if message in (None, step.message)), None)
+    is_told = message == result.message if message else bad is not None and bad is told
+    if is_told:
+        return "failed as told above."
+    if bad is not None:
+        return f"failed at {bad.stage}: {_short(bad.message or 'see its log')}"
+    return f"failed: {_short(message)}" if message else "ended later."
 
 
 def _reproduced(result: Result) -> Iterator[str]:
@@ -258,12 +270,15 @@ def _degraded(report: Report, result: Result) -> Iterator[str]:
 def _first_bad(stage: str, numerics: Numerics) -> str:
     by_stage = numerics.by_stage
     bad = next((one for one in by_stage if one.is_bad), None)
-    before = [one for one in by_stage[: by_stage.index(bad)] if one.sqnr_db is not None] if bad else []
+    earlier = by_stage[: by_stage.index(bad)] if bad else []
+    before = [one for one in earlier if one.sqnr_db is not None]
+    unseen = earlier[-1].stage if earlier and earlier[-1].not_checked else stage
+    gap = f" ({unseen} before it was not compared)" if unseen != stage else ""
     was = f", after {_reached(before[-1].sqnr_db)} at {before[-1].stage}" if before else ""
     named = ""
     if numerics.first_bad_tensor:
         named = f" {'in layer' if numerics.bad_layer else 'in output'} {numerics.first_bad_tensor}"
-    return f"The first stage that falls is {stage}{named}{f': {text.decibels(bad.sqnr_db)}' if bad else ''}{was}."
+    return f"The first stage that falls is {stage}{named}{f': {text.decibels(bad.sqnr_db)}' if bad else ''}{was}{gap}."
 
 
 def _reached(sqnr_db: float | None) -> str:
@@ -310,7 +325,7 @@ def _act_on_measurement(report: Report, result: Result) -> str:
 
 def _act_on_numerics(report: Report, result: Result) -> str:
     if result.numerics is not None and result.numerics.disagreement:
-        return OTHER_HOST
+        return OTHER_KERNELS if _recipe(result) in RECIPES and RECIPES[_recipe(result)].in_integers else OTHER_HOST
     if _recipe(result) == BASELINE:
         return f"Take another route or runtime: see what leads from the model's format to {result.target_runtime}."
     if result.numerics is not None and _is_cut_off(result.numerics.bad_layer):

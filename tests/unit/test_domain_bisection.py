@@ -56,6 +56,16 @@ def test_a_file_that_is_worse_on_the_target_alone_is_a_disagreement_of_hosts() -
         assert words in told["disagreement"]
 
 
+def test_a_file_in_integers_may_differ_by_its_kernels_and_condemns_no_host() -> None:
+    there = on_target(13.0, 20.0, in_integers=True)
+
+    said = disagreement(figure(21.0, "b-to-c", 20.0), there) or ""
+
+    assert "or the integer kernels for its processor saturate" in said
+    assert "The file is sound" not in said
+    assert "The file is sound" in (disagreement(figure(21.0, limit_db=20.0), replace(there, in_integers=False)) or "")
+
+
 def test_what_fell_on_an_unchecked_build_host_is_the_stages_fault() -> None:
     unseen = figure(None, "b-to-c", numerics={}, not_checked="not checked.")
 
@@ -164,7 +174,10 @@ def test_a_float_stage_that_is_not_the_source_loses_the_branch_and_is_named() ->
 
     assert {index for index, _ in run.falls} == {0, 1}
     assert "leaves its source at stage onnx-to-tflite: an SQNR of 12.0 dB" in run.falls[0][1].message
-    assert run.body("lite", "float32")["routes"][-1] == ["export-onnx", "onnx-to-tflite-slowly"]
+    body = run.body("lite", "float32")
+    assert body["routes"][-1] == ["export-onnx", "onnx-to-tflite-slowly"]
+    assert body["route_failures"][0] == run.falls[0][1].message
+    assert body["route_failures"][1:] == [None]
 
 
 def test_a_float_stage_without_another_route_fails_with_its_figures() -> None:

@@ -72,6 +72,20 @@ def test_every_route_is_told_in_order_with_its_reason() -> None:
     assert listed[2] == "Not tried: x → y: needs calibration data."
 
 
+def test_two_routes_that_end_in_one_stage_tell_each_its_own_reason() -> None:
+    """Given the first failed in the shared stage, the second there for another reason and the third in comparing."""
+    again = FALLEN | {"message": "no space for the weights"}
+    routes = [["onnx-to-tflite"], ["simplify", "onnx-to-tflite"], ["export", "onnx-to-tflite"]]
+    reasons = [FALLEN["message"], again["message"], "It gives 3.1 dB against the source."]
+    (story,) = told(failed(steps=[FALLEN, again], routes=routes, route_failures=reasons))
+
+    assert [sentence for sentence in story.told if sentence.startswith("Route")] == [
+        "Route 1, onnx-to-tflite: failed as told above.",
+        "Route 2, simplify → onnx-to-tflite: failed at onnx-to-tflite: no space for the weights",
+        "Route 3, export → onnx-to-tflite: failed: It gives 3.1 dB against the source.",
+    ]
+
+
 def test_a_small_reproduction_is_told_with_its_size() -> None:
     found = {"stage": "onnx-to-tflite", "file": "repro.zip", "nodes": 1, "original_nodes": 101, "signature": "x"}
     (story,) = told(failed(steps=[FALLEN], reproduction=found))
@@ -138,6 +152,15 @@ def test_the_first_stage_that_falls_is_named_with_what_was_before() -> None:
     assert "calibration" in story.action
 
 
+def test_a_stage_before_the_first_bad_one_that_was_not_compared_is_named() -> None:
+    unseen = samples.stage_numerics("torch-to-onnx", 0.0) | {"sqnr_db": None, "not_checked": "nothing opens it."}
+    figures = {"sqnr_db": 9.0, "cosine": 0.9, "max_abs_error": 1.0, "first_bad_stage": "quantize"}
+    bad = samples.stage_numerics("quantize", 9.0)
+    (story,) = told(samples.result("int8-static", "degraded", numerics=figures | {"by_stage": [unseen, bad]}))
+
+    assert "The first stage that falls is quantize: 9.0 dB (torch-to-onnx before it was not compared)." in story.told
+
+
 def test_the_first_bad_layer_is_named_and_the_five_worst_are_told() -> None:
     (story,) = told(samples.poor_layers_result())
 
@@ -181,6 +204,7 @@ def test_hosts_that_disagree_are_told() -> None:
 
     assert "The hosts disagree about one file: 3.1 dB on pi-5, 31.0 dB on builder-1." in story.told
     assert "another host" in story.action
+    assert "integer kernels saturate: take int8-mixed" in story.action
 
 
 def test_int8_slower_than_float_names_the_fastest_instead() -> None:
@@ -260,6 +284,7 @@ RESULTS = st.fixed_dictionaries(
         "who_must_act": st.sampled_from([None, "submitter", "toolchain", "host", "operator", "us"]),
         "evidence": EVIDENCE,
         "routes": st.one_of(st.none(), st.lists(st.one_of(TEXTS, st.lists(TEXTS, max_size=3)), max_size=3)),
+        "route_failures": st.one_of(st.none(), st.lists(TEXTS, max_size=3)),
         "refused_routes": st.one_of(st.none(), st.lists(TEXTS, max_size=2)),
         "numerics": st.one_of(st.none(), NUMERICS),
         "accuracy": st.one_of(st.none(), st.just({"metric": "top1", "value": 0.1, "float_value": 0.9, "samples": 3})),
