@@ -6,13 +6,15 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.domain.errors import MissingFile, UnsafeModel
+from farm.domain.errors import Incompatible, MissingFile, UnsafeModel
 from farm.domain.facts import TensorSpec
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES
 
 if TYPE_CHECKING:
     import onnx
+
+_NO_FILE = "is not regular file"
 
 
 def load_inlined(path: Path) -> onnx.ModelProto:
@@ -27,12 +29,23 @@ def load_inlined(path: Path) -> onnx.ModelProto:
     file = entry_file(path, SUFFIXES)
     try:
         model = onnx.load(file)
-    except FileNotFoundError as exc:
-        raise MissingFile(f"{file.name} refers to an external data file that was not submitted.") from exc
     except onnx.checker.ValidationError as exc:
-        raise UnsafeModel(f"{file.name} refers to external data that cannot be read safely: {exc}") from exc
+        raise external_data_error(file.name, exc) from exc
     drop_initializer_inputs(model)
     return model
+
+
+def external_data_error(subject: str, exc: onnx.checker.ValidationError) -> MissingFile | UnsafeModel:
+    """Tell a file that is not there from one that may not be read: onnx 1.23 does so by its text alone."""
+    if _NO_FILE in str(exc):
+        return MissingFile(
+            f"{subject} refers to an external data file that was not submitted.",
+            remedy="Submit the folder that holds the model and its data files.",
+        )
+    return UnsafeModel(
+        f"{subject} refers to external data that cannot be read safely: {exc}",
+        remedy="Save the model again with its data files beside it, named without folders or links.",
+    )
 
 
 def drop_initializer_inputs(model: onnx.ModelProto) -> None:
@@ -56,19 +69,30 @@ def fix_axes(model: onnx.ModelProto, input_specs: tuple[TensorSpec, ...]) -> Non
 
 
 def raise_opset(model: onnx.ModelProto, least: int, target: int) -> onnx.ModelProto:
-    """Convert a model of an opset under `least` to `target`; others stay as they are."""
+    """Convert a model of an opset under `least` to `target`; others stay as they are.
+
+    Raises:
+        Incompatible: it imports no standard operators.
+    """
     from onnx import version_converter
 
-    if opset(model) >= least:
+    version = opset(model)
+    if version is None:
+        held = ", ".join(f"{entry.domain} {entry.version}" for entry in model.opset_import) or "none"
+        raise Incompatible(
+            f"The model imports no standard operators, only {held}; at least opset {least} of ai.onnx is needed.",
+            remedy=f"Add ai.onnx with version {target} to the model's opset_import, or export the part with weights.",
+        )
+    if version >= least:
         return model
     del model.graph.value_info[:]
     raised: onnx.ModelProto = version_converter.convert_version(model, target)
     return raised
 
 
-def opset(model: onnx.ModelProto) -> int:
-    """Return the version of the standard operators."""
-    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+def opset(model: onnx.ModelProto) -> int | None:
+    """Return the version of the standard operators, or None where the model imports other ones alone."""
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
 
 
 def number_tensors(model: onnx.ModelProto) -> None:
@@ -99,11 +123,21 @@ def rename_interface(model: onnx.ModelProto, inputs: dict[str, str], outputs: di
     renamed = {**inputs, **outputs}
     taken = {name: f"{name}_inner" for name in renamed.values() if name not in renamed}
     short = {**taken, **renamed}
+    _rename_tensors(graph, short)
+    for value in (*graph.input, *graph.output):
+        value.name = renamed.get(value.name, value.name)
+
+
+def _rename_tensors(graph: onnx.GraphProto, short: dict[str, str]) -> None:
+    """Rename what nodes and initializers call tensors, also in the bodies of If and Loop, which see those outside."""
     for node in graph.node:
         node.input[:] = [short.get(name, name) for name in node.input]
         node.output[:] = [short.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                _rename_tensors(body, short)
+                for value in (*body.input, *body.output):
+                    value.name = short.get(value.name, value.name)
     for tensor in graph.initializer:
         tensor.name = short.get(tensor.name, tensor.name)
-    for value in (*graph.input, *graph.output):
-        value.name = renamed.get(value.name, value.name)
     del graph.value_info[:]

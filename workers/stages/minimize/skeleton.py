@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm.domain.errors import MissingFile, UnsafeModel
 from farm.domain.facts import TensorSpec
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES
 from workers.stages.minimize.folding import known_values
 from workers.stages.minimize.neutral import Neutral
 from workers.stages.minimize.structure import is_small, structural_names
-from workers.stages.onnx_files import drop_initializer_inputs, fix_axes
+from workers.stages.onnx_files import drop_initializer_inputs, external_data_error, fix_axes
 
 if TYPE_CHECKING:
     import onnx
@@ -101,9 +100,7 @@ def _load_external(tensor: onnx.TensorProto, folder: Path) -> None:
         return
     try:
         external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-    except FileNotFoundError as exc:
-        raise MissingFile(f"{tensor.name} lies in an external data file that was not submitted.") from exc
     except checker.ValidationError as exc:
-        raise UnsafeModel(f"{tensor.name} refers to external data that cannot be read safely: {exc}") from exc
+        raise external_data_error(tensor.name, exc) from exc
     tensor.ClearField("data_location")
     del tensor.external_data[:]
