@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from farm.domain.errors import BadRequest, ConversionFailed, ToolOutOfMemory
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.knowledge import diagnose
 from workers.stages import load_specs
+from workers.stages.convert.onnx_to_tflite import ROUNDS, command
 from workers.stages.quantize.onnx_static import ways
 from workers.stages.tool_calls import tool_call
 
@@ -33,6 +35,30 @@ def test_what_one_route_lacks_the_other_may_take() -> None:
     assert not specs["onnx-to-tflite-via-torch"].check(facts("NonMaxSuppression"), {}, None).can
     assert specs["onnx-to-tflite"].check(facts("NonMaxSuppression"), {}, None).can
     assert specs["onnx-to-tflite"].cost < specs["onnx-to-tflite-via-torch"].cost
+
+
+@pytest.mark.parametrize("stage", ["onnx-to-tflite", "onnx-to-tflite-via-torch", "compile-onnx-to-ort"])
+def test_what_no_file_holds_is_refused_with_both_sizes(stage: str) -> None:
+    check, most = load_specs()[stage].check, (2 << 30) - 1
+
+    verdict = check(replace(facts("Conv"), size_bytes=most + 1), {}, None)
+
+    assert check(replace(facts("Conv"), size_bytes=most), {}, None).can
+    assert not verdict.can
+    assert f"{most + 1} bytes" in (verdict.reason or "")
+    assert f"{most} at most" in (verdict.reason or "")
+    assert "quantize" in (verdict.reason or "")
+
+
+def test_the_command_simplifies_as_often_and_keeps_the_same_inputs() -> None:
+    image, text = TensorSpec("image", "float32", (1, 3, 8, 8)), TensorSpec("words:0", "int64", (1, 16))
+
+    *first, last = command((image, text)).split(" && ")
+
+    assert first[0] == "cp model.onnx copy.onnx"
+    assert first[1:] == ["onnxsim copy.onnx copy.onnx --overwrite-input-shape image:1,3,8,8 words:0:1,16"] * ROUNDS
+    assert last == "onnx2tf -i copy.onnx -o converted -nuo -n -kat words__0"
+    assert "-kat" not in command((image,))
 
 
 EDGE_TPU = load_specs()["compile-tflite-to-edgetpu-tflite"]

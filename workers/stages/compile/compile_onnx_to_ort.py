@@ -20,19 +20,14 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES, refusals
+from workers.stages.model_sizes import refused_size
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import proven
 
-MAX_MODEL_BYTES = (2 << 30) - 1
-
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
-    if facts.size_bytes is not None and facts.size_bytes > MAX_MODEL_BYTES:
-        return Verdict.no(
-            f"The model has {facts.size_bytes} bytes; an ORT-format file holds {MAX_MODEL_BYTES} at most. "
-            "Take the ONNX file with its external data, or quantize the weights first."
-        )
-    return Verdict.yes()
+    way_out = "Take the ONNX file with its external data, or quantize the weights first."
+    return refused_size(facts, "an ORT-format file", way_out)
 
 
 @stage(

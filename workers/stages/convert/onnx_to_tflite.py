@@ -23,7 +23,6 @@ from workers.stages.transforms import given_contract, proven
 
 ROUNDS = 3
 """How often onnxsim runs, as onnx2tf itself runs it: a fold may open the way for another."""
-MAX_MODEL_BYTES = 2 << 30
 
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
@@ -53,16 +52,18 @@ def run(given: StageInput) -> StageOutput:
     with tool_call("onnx2tf", SystemExit):
         _simplify(given.files["model"], private, {spec.name: list(spec.static_shape) for spec in inputs})
         written = _convert(private, given.work / "onnx2tf", _kept(inputs))
+    return proven(given, written, source=Format.ONNX, target=Format.TFLITE, reproduce=command(inputs))
+
+
+def command(inputs: tuple[TensorSpec, ...]) -> str:
+    """Return the commands that do what this stage does, in the folder of model.onnx."""
     shapes = [f"{spec.name}:{','.join(map(str, spec.static_shape))}" for spec in inputs]
-    return proven(
-        given,
-        written,
-        source=Format.ONNX,
-        target=Format.TFLITE,
-        reproduce="cp model.onnx copy.onnx && "
-        + shlex.join(["onnxsim", "copy.onnx", "copy.onnx", "--overwrite-input-shape", *shapes])
-        + " && onnx2tf -i copy.onnx -o converted -nuo -n",
+    simplify = shlex.join(["onnxsim", "copy.onnx", "copy.onnx", "--overwrite-input-shape", *shapes])
+    kept = _kept(inputs)
+    convert = shlex.join(
+        ["onnx2tf", "-i", "copy.onnx", "-o", "converted", "-nuo", "-n", *(["-kat", *kept] if kept else [])]
     )
+    return " && ".join(["cp model.onnx copy.onnx", *[simplify] * ROUNDS, convert])
 
 
 def _simplify(source: Path, private: Path, shapes: dict[str, list[int]]) -> None:
