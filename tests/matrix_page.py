@@ -13,6 +13,11 @@ IDENTICAL_DB = 200.0
 LONGEST = 400
 EXPLAINED = (
     (
+        "No way to quantize this model",
+        "Every way that the stage knows was tried, and each gave a file that does not open, run or stay finite; the "
+        "failure's evidence says of each what it was.",
+    ),
+    (
         "none can be folded, fused or dropped",
         "This model is so small that its graph cannot be made any better; the recipe says so, and gives the same "
         "file no other name.",
@@ -30,11 +35,6 @@ EXPLAINED = (
     (
         "Op builtin_code out of range",
         "The Edge TPU compiler was made before this operator was. Replace it (GELU by its tanh form).",
-    ),
-    (
-        "No way to quantize this model",
-        "Every way that the stage knows was tried, and each gave a file that does not open, run or stay finite; the "
-        "failure's evidence says of each what it was.",
     ),
 )
 """Words of a failure, and what they mean for the cell."""

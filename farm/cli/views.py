@@ -85,4 +85,9 @@ def routes(
         print_messages(chains if source and target else edges)
         return
     lines = chain_lines(chains) if chains else edge_lines(edges)
-    typer.echo("\n".join(lines) or "No such route.")
+    typer.echo("\n".join(lines) or _no_route(source, target))
+
+
+def _no_route(source: str | None, target: str | None) -> str:
+    asked = "".join(f" {word} {name}" for word, name in (("from", source), ("to", target)) if name)
+    return f"No stage leads{asked}. `farm routes` lists every stage; leave out --from or --to to see what comes near."

@@ -490,6 +490,11 @@ def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
     assert farm("routes", "--json").json == [route]
     assert "No such job yet" in farm("jobs").err
 
+    double.answers["GET /v1/routes"] = (200, [])
+    nothing = farm("routes", "--from", "executorch").out
+    assert nothing.startswith("No stage leads from executorch.")
+    assert "`farm routes` lists every stage" in nothing
+
 
 def test_the_version_is_told_without_a_farm(farm: Farm) -> None:
     ran = farm("--version")

@@ -59,8 +59,10 @@ def test_a_layout_that_every_shape_fits_is_told_by_the_numbers() -> None:
 def test_a_wrong_function_is_refused() -> None:
     broken = Model((CUBE,), (SEEN,), lambda feeds: {"seen": feeds["cube"] * RAMP[::-1, ::-1, ::-1]})
 
-    with pytest.raises(NumericsBroken, match="computes something else"):
+    with pytest.raises(NumericsBroken, match="computes something else") as caught:
         prove_float(GIVEN, SOURCE, broken)
+
+    assert "farm routes" in (caught.value.remedy or "")
 
 
 def test_values_that_are_not_finite_are_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from farm.domain.artifact import Contract
-from farm.domain.errors import ArtifactBroken, BadRequest
+from farm.domain.errors import ArtifactBroken, BadRequest, ConversionFailed
 from farm.report.measured import sentences
 from farm.report.model import Result
 from tests.report_samples import result
@@ -79,6 +79,19 @@ def test_the_first_that_is_near_enough_ends_the_search(tmp_path: Path) -> None:
 
     assert try_each(scores, candidates(["one", "two", "three"]), enough_db=15.0).name == "two"
     assert scores.seen == ["one", "two"]
+
+
+def test_what_was_tried_in_vain_is_told_with_the_reasons(tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        raise ArtifactBroken("The quantized file returns values that are not finite.")
+
+    with pytest.raises(ConversionFailed) as caught:
+        try_each(Scores(tmp_path, {}), [Candidate("weighted", refuse), Candidate("plain", refuse)], enough_db=20.0)
+
+    assert "of 2 tried" in caught.value.message
+    assert "weighted: The quantized file returns values that are not finite; plain: " in caught.value.message
+    assert "float16" in (caught.value.remedy or "")
+    assert set(caught.value.evidence["tried"]) == {"weighted", "plain"}
 
 
 def candidates(names: Sequence[str]) -> list[Candidate]:

@@ -86,6 +86,7 @@ def prove_answers(
     raise NumericsBroken(
         f"The converted model computes something else: SQNR {reached:.1f} dB on seeded inputs, "
         f"at least {limit:.0f} dB is needed.",
+        remedy="Take another chain of stages or another runtime; `farm routes --from FORMAT --to RUNTIME` lists them.",
         sqnr_db=reached,
     )
 

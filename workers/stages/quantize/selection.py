@@ -29,6 +29,8 @@ PROBES = 4
 SUFFIXES = {Format.TORCH_EXPORTED_PROGRAM: "pt2"}
 """How files are named where their format's name will not do."""
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
+MOST_SAID = 200
+"""Characters of each reason that a failure's message repeats; its evidence has them whole."""
 ROWS_LINES = (
     "import numpy",
     "arrays = numpy.load('calibration.npz')",
@@ -195,8 +197,17 @@ def try_each(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float 
         if best.sqnr_db >= enough_db:
             break
     if best is None:
-        raise ConversionFailed("No way to quantize this model gave a file that works.", tried=tried)
+        raise _nothing_works(tried)
     return replace(best, tried=tried)
+
+
+def _nothing_works(tried: Mapping[str, float | str]) -> ConversionFailed:
+    told = "; ".join(f"{name}: {str(why).rstrip('.')[:MOST_SAID]}" for name, why in tried.items())
+    return ConversionFailed(
+        f"No way to quantize this model gave a file that works, of {len(tried)} tried. {told}.",
+        remedy="Take recipe float16, int8-dynamic or int4-weights, which leave activations alone, or another runtime.",
+        tried=dict(tried),
+    )
 
 
 def keep(judge: Judge, chosen: Chosen) -> Chosen:
