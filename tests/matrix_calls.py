@@ -1,13 +1,13 @@
 """Calls of stages whose answers are kept below build/matrix, so that a matrix that was cut off goes on where it was.
 
-An answer's folder is named by all that made it: the scripts of the source models, and of each stage on the way its
-version, its file, its options and its environment's lock. `make clean` forgets them.
+An answer's folder is named by all that made it: the scripts of the source models, all of workers/stages and
+workers/runtimes, and of each stage on the way its version, its options and its environment's lock. `make clean` forgets
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,24 @@ LIMIT_S = 300.0
 """Without a new answer for so long, the call at work has timed out."""
 LAST_WORDS = 300
 _SCRIPTS = ("stage_models.py", "stage_fixtures.py", "transform_fixtures.py")
+_MODULES = ("workers/stages", "workers/runtimes")
 
 
 def key_of(spec: StageSpec, before: str, options: Mapping[str, Any]) -> str:
     """Name what a stage makes of what `before` names: a source format, or the key of the stage before it."""
-    run = spec.run.func if isinstance(spec.run, partial) else spec.run
-    file = Path(inspect.getsourcefile(run) or "").read_bytes()
-    told = [_scripts(), spec.name, spec.version, lock_digest(spec.environment), before, json.dumps(encode(options))]
-    return hashlib.sha256("\0".join(told).encode() + file).hexdigest()[:32]
+    told = [_code(), spec.name, spec.version, lock_digest(spec.environment), before, json.dumps(encode(options))]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:32]
 
 
 @cache
-def _scripts() -> str:
-    read = (Path(__file__).with_name(name).read_bytes() for name in _SCRIPTS)
-    return hashlib.sha256(b"\0".join(read)).hexdigest()
+def _code() -> str:
+    """Name the code as it is: a stage's answer may hang on any module beside it, so that all of them count."""
+    scripts = [Path(__file__).with_name(name) for name in _SCRIPTS]
+    modules = [file for part in _MODULES for file in sorted((ROOT / part).rglob("*.py"))]
+    digest = hashlib.sha256()
+    for file in (*scripts, *modules):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def kept(key: str) -> Answer | None:
