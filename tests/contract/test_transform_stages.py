@@ -84,8 +84,9 @@ def test_every_difference_is_declared_in_words(spec: StageSpec) -> None:
     for what, bindings in (("input", contract.inputs), ("output", contract.outputs)):
         for binding in bindings:
             told = [change for change in contract.changes if change.startswith(f"{what} {binding.source.name}:")]
-            renamed = binding.source.name != binding.artifact.name
-            assert len(told) >= renamed + (binding.transpose is not None)
+            source, artifact = binding.source, binding.artifact
+            differs = (source.name != artifact.name, source.dtype != artifact.dtype, binding.transpose is not None)
+            assert len(told) >= sum(differs)
 
 
 @each
