@@ -26,7 +26,7 @@ ROUNDING = 0.05
 
 @dataclass(slots=True)
 class F1:
-    """Keep what was predicted and what is true of each sample: class numbers of rows, or scores and answers of labels."""
+    """Keep what was predicted and what is true of each sample: class numbers of rows, or scores and answers."""
 
     scale: Scale
     predicted: list[NDArray[Any]] = field(default_factory=list)
