@@ -230,9 +230,10 @@ def test_a_sandbox_that_was_refused_leaves_nothing() -> None:
         Sandbox(folder=public_folder() / "refused", accept=(), code_root=code_root())
 
 
-@pytest.mark.root
 def test_a_device_is_reached_by_the_calls_that_name_it_alone(at: Bench) -> None:
     """Given a node of our own, like /dev/urandom; then it is read, written and controlled where it is named."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes device nodes")
     node = at.folder / "accelerator_0"
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(1, 9))
     node.chmod(0o666)
