@@ -9,7 +9,7 @@ answer is kept, so that a second run only does what is new.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +18,9 @@ from typing import Any
 
 from farm import catalog
 from farm.domain.codec import decode
+from farm.domain.errors import EnvironmentMissing, Failure
 from farm.domain.facts import Format, ModelFacts
+from farm.domain.progress import is_of_a_tool
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import Route, choose, find_routes
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
@@ -203,14 +205,22 @@ class Run:
                 figures = [answer.facts.get("sqnr_db") for answer in self._done(source, route)]
                 return cell.told("succeeded", " → ".join(route.names), sqnr_db=_lowest(figures), before=attempts)
             attempts.append(str(failure))
-        codes = {self._code(source, route) for route in self._allowed(source, artifact, recipe)} - {None}
-        untried = not codes or "environment-missing" in codes
-        return cell.told("refused" if untried else "failed", "; ".join(dict.fromkeys(attempts)))
+        failures = [self._failure(source, route) for route in self._allowed(source, artifact, recipe)]
+        return cell.told("refused" if disproves_nothing(failures) else "failed", "; ".join(dict.fromkeys(attempts)))
 
-    def _code(self, source: str, route: Route) -> str | None:
-        """Say how a route failed; where one only lacks a tool that is not installed here, the cell is not disproved."""
+    def _failure(self, source: str, route: Route) -> Failure | None:
         done = self._done(source, route)
-        return done[-1].result.get("failure", {}).get("code") if done else None
+        told = done[-1].result.get("failure") if done else None
+        return decode(Failure, told) if told else None
+
+
+def disproves_nothing(failures: Sequence[Failure | None]) -> bool:
+    """Tell whether a cell may still be filled elsewhere: no route was tried, or one lacks a tool that is not here.
+
+    A tool that ran and then missed something was tried: that is a failure.
+    """
+    known = [failure for failure in failures if failure is not None]
+    return not known or any(one.code == EnvironmentMissing.code and not is_of_a_tool(one) for one in known)
 
 
 def _lowest(figures: list[Any]) -> float | None:

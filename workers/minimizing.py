@@ -18,6 +18,7 @@ from typing import Any
 from farm.domain.artifact import Artifact
 from farm.domain.codec import decode
 from farm.domain.errors import Actor, ArtifactBroken, BadRequest, FarmError, ToolTimedOut
+from farm.domain.progress import is_of_a_tool, may_fall_back
 from farm.domain.shrinking import Budget, Part, shrink
 from farm.domain.signature import Signature, signature_of
 from farm.domain.stage import Kind, StageSpec
@@ -162,7 +163,7 @@ class Search:
     def _original(self) -> Tested:
         failing, limit_s = self.failing, ORIGINAL_SHARE * self.failing.budget_s
         tested = self._test(failing.files, failing.called_with, failing.contract, limit_s)
-        if tested.failure is not None and tested.failure.who_must_act not in (Actor.TOOLCHAIN, Actor.US):
+        if tested.failure is not None and not may_fall_back(tested.failure.failure):
             raise tested.failure
         return tested
 
@@ -311,7 +312,8 @@ class Search:
 
     def _raise_unless_answer(self, error: FarmError) -> None:
         """Pass on a failure that says nothing of the model: cancelled, or the host's or the operator's fault."""
-        if self.stop.is_set() or error.who_must_act in (Actor.HOST, Actor.OPERATOR):
+        of_no_tool = error.who_must_act in (Actor.HOST, Actor.OPERATOR) and not is_of_a_tool(error.failure)
+        if self.stop.is_set() or of_no_tool:
             raise error
 
     def _folder(self) -> Path:

@@ -72,12 +72,12 @@ States = Mapping[str, StepState]
 def reproduction_of(result: PlannedResult, last: int, states: States) -> str | None:
     """Find the step that shrinks the model of a result's first failed transform; None when none is to be shrunk.
 
-    Only a tool's failure is worth it, once for each result, and not of a baseline that nobody asked for.
+    Only a failure of a tool is worth it, once for each result, and not of a baseline that nobody asked for.
     """
     for branch in result.branches[: last + 1] if result.listed else ():
         for key in branch.steps:
             failure = states[key].failure if key in states and states[key].phase is StepPhase.FAILED else None
-            if key in branch.reproductions and failure is not None and failure.who_must_act is Actor.TOOLCHAIN:
+            if key in branch.reproductions and failure is not None and is_of_a_tool(failure):
                 return branch.reproductions[key]
     return None
 
@@ -108,8 +108,18 @@ def checked_and_lost(state: StepState) -> bool:
 
 
 def may_fall_back(failure: Failure) -> bool:
-    """Tell whether another route may succeed where this one failed: a tool's fault, or a bug of ours in one stage."""
-    return failure.who_must_act in (Actor.TOOLCHAIN, Actor.US)
+    """Tell whether another route may succeed where this one failed: a tool's failure, or a bug of ours in one stage."""
+    return failure.who_must_act is Actor.US or is_of_a_tool(failure)
+
+
+def is_of_a_tool(failure: Failure) -> bool:
+    """Tell whether a tool is at fault, or complained: what was raised while it ran names it with its version.
+
+    What its message is known to mean may ask the submitter or the operator to act; another tool may still do the work.
+    A host that broke down says nothing of any tool.
+    """
+    complained = {"tool", "version"} <= failure.evidence.keys()
+    return failure.who_must_act is Actor.TOOLCHAIN or (complained and failure.who_must_act is not Actor.HOST)
 
 
 def _is_let_go(chosen: Branch, state: StepState) -> bool:

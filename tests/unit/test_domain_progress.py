@@ -82,7 +82,7 @@ def test_whatever_steps_do_every_result_ends_once_and_says_how(plan: Plan, data:
     assert sorted(run.concluded) == list(range(len(plan.results)))
     assert decide(plan, run.progress, run.states) == Decision()
     for index, failure in run.falls:
-        assert failure.who_must_act in (Actor.TOOLCHAIN, Actor.US), index
+        assert may_fall_back(failure), index
     for index, result in enumerate(plan.results):
         body = run.bodies[index]
         assert list(validator.iter_errors(body)) == []
@@ -146,6 +146,29 @@ def test_another_route_is_tried_only_when_a_tool_or_we_failed(kind: type[FarmErr
     assert body["routes"] == [["onnx-to-tflite"], ["onnx-to-tflite-slowly"]][: 2 if helps else 1]
     if not helps:
         assert (body["failure_type"], body["who_must_act"]) == (kind.code, kind.who_must_act)
+
+
+COMPLAINED = {"tool": "onnx2tf", "version": "2.6.9"}
+"""The evidence of what was raised while a tool ran."""
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_what_a_tool_complains_of_is_one_tools_opinion_whoever_must_act(kind: type[FarmError]) -> None:
+    """Given a known message that asks the submitter or the operator to act; then another tool may still do the work."""
+    error = kind("It failed.", **COMPLAINED)
+    run = shrinking_run().finish(fail_stage("onnx-to-tflite", error))
+
+    body = run.body("lite", "float32")
+    helps = kind.who_must_act is not Actor.HOST
+    assert body["state"] == ("succeeded" if helps else "failed")
+    assert ("reproduction" in body) == helps
+
+
+def test_a_tool_without_a_version_is_no_complaint() -> None:
+    """Given a runtime on a target, which names no version; then the submitter acts, and nothing else is tried."""
+    run = shrinking_run().finish(fail_stage("onnx-to-tflite", CorruptModel("It is broken.", tool="onnx")))
+
+    assert run.body("lite", "float32")["failure_type"] == "corrupt-model"
 
 
 def test_what_depends_on_a_failed_step_is_skipped() -> None:

@@ -143,6 +143,14 @@ def test_what_is_no_toolchains_failure_is_passed_on(tmp_path: Path, error: FarmE
         run(ScriptedPlace(lambda part: error), tmp_path)
 
 
+@pytest.mark.parametrize("kind", [EnvironmentMissing, CorruptModel])
+def test_what_a_tool_complains_of_is_searched_whoever_must_act(tmp_path: Path, kind: type[FarmError]) -> None:
+    """Given a known message of a tool; then it is reproduced, though its remedy is not the toolchain's."""
+    error = kind("The tool lacks a library.", tool="onnx2tf", version="2.6.9")
+
+    assert run(ScriptedPlace(needs(2, 6, error=error)), tmp_path).facts["operators"] == ["Conv", "Det"]
+
+
 def test_a_host_that_fails_midway_ends_the_search(tmp_path: Path) -> None:
     wanted = needs(2, 6)
 

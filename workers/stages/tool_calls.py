@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-from farm.domain.errors import ConversionFailed, FarmBug
+from farm.domain.errors import ConversionFailed, FarmBug, HostError
 from farm.domain.facts import TensorSpec
 from workers.stages.foreign import translate
 from workers.stages.wording import plain
@@ -29,7 +29,9 @@ FOREIGN: tuple[type[Exception], ...] = (
 def tool_call(tool: str, *extra: type[BaseException]) -> Iterator[None]:
     """Turn what a toolchain raises into a typed failure with tool, version, operator and log tail.
 
-    What the knowledge base knows keeps its class, remedy and operator; anything else is ConversionFailed.
+    What the knowledge base knows keeps its class, remedy and operator, and another route is tried whoever must act:
+    tool and version in the evidence say that a tool complained. Anything else is ConversionFailed, and so is what a
+    tool says of a host: it only reads the model.
 
     Args:
         tool: the package's name.
@@ -39,8 +41,8 @@ def tool_call(tool: str, *extra: type[BaseException]) -> Iterator[None]:
         yield
     except (*FOREIGN, *extra) as exc:
         text, known = plain(f"{type(exc).__name__}: {exc}", limit=4000), translate(exc, during=tool)
-        kind = ConversionFailed if isinstance(known, FarmBug) else type(known)
-        said = {} if isinstance(known, FarmBug) else known.evidence
+        kind = ConversionFailed if isinstance(known, (FarmBug, HostError)) else type(known)
+        said = {name: value for name, value in known.evidence.items() if name != "traceback"}
         evidence = {**said, "tool": tool, "version": tool_version(tool), "log_tail": text}
         message = f"{tool} {evidence['version']} did not convert the model: {text[:500]}"
         raise kind(message, remedy=known.remedy, **evidence) from exc
