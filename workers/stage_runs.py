@@ -75,7 +75,7 @@ class Place:
             start_ms=round(ending.start_ms or 0.0, 1),
             step_id=self.step,
         )
-        made = read_result(work, ending, call, stage=asked.spec.name, kind=asked.spec.kind)
+        made = read_result(work, ending, call, asked.spec)
         return with_peak(made, ending.peak_memory_bytes, asked.spec.kind)
 
     def _call(self, asked: StageCall, work: Path) -> Call:

@@ -11,10 +11,22 @@ from typing import Any
 
 import pytest
 
-from farm.domain.errors import ArtifactBroken, FarmError, ToolCrashed
-from farm.domain.stage import Kind
+from farm.domain.codec import encode
+from farm.domain.errors import (
+    Actor,
+    ArtifactBroken,
+    ConfigurationError,
+    EnvironmentMissing,
+    FarmError,
+    HostError,
+    JobCancelled,
+    ToolCrashed,
+)
+from farm.domain.facts import Format
+from farm.domain.stage import Kind, StageSpec
 from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result
 from workers.sandbox import Call, Ending, Level, Limits
+from workers.stages import load_specs
 
 
 def test_a_log_that_is_a_link_tells_nothing_of_the_host(tmp_path: Path) -> None:
@@ -88,7 +100,7 @@ SCORED = {"accuracy": {"metric": "top1", "value": 0.5, "float_value": 1, "sample
 def read(work: Path, kind: Kind, told: Any) -> Made:
     """Read what a child left that exited with 0 and told `told`, a JSON value or the text itself."""
     (work / "result.json").write_text(told if isinstance(told, str) else json.dumps(told))
-    return read_result(work, EXITED, _call(work), stage="toy", kind=kind)
+    return read_result(work, EXITED, _call(work), _spec(kind))
 
 
 def test_a_file_and_a_tree_are_described(tmp_path: Path) -> None:
@@ -161,7 +173,7 @@ def test_a_result_behind_a_link_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "run-0" / "result.json").symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(ArtifactBroken):
-        read_result(tmp_path / "run-0", EXITED, _call(tmp_path), stage="toy", kind=Kind.INSPECT)
+        read_result(tmp_path / "run-0", EXITED, _call(tmp_path), _spec(Kind.INSPECT))
 
 
 @pytest.mark.parametrize(
@@ -249,11 +261,73 @@ def test_who_must_act_on_what_does_not_end(tmp_path: Path, kind: Kind, code: str
     late = dataclasses.replace(EXITED, end="wall", exit_code=None)
 
     with pytest.raises(FarmError, match=r"did not end within 1 s") as caught:
-        read_result(tmp_path, late, _call(tmp_path), stage="some-stage", kind=kind)
+        read_result(tmp_path, late, _call(tmp_path), _spec(kind))
 
     assert (caught.value.failure.code, caught.value.failure.who_must_act) == (code, actor)
+
+
+CRASHED = dataclasses.replace(EXITED, end="signal", exit_code=None, signal="SIGSEGV")
+LEFT = dataclasses.replace(EXITED, exit_code=3)
+
+
+@pytest.mark.parametrize(("ending", "says"), [(CRASHED, "crashed with SIGSEGV"), (LEFT, "ended with exit code 3")])
+@pytest.mark.parametrize(
+    ("kind", "source", "code"),
+    [
+        (Kind.INSPECT, Format.TORCH_STATE_DICT, "bad-request"),
+        (Kind.INSPECT, Format.TFLITE, "corrupt-model"),
+        (Kind.CONVERT, Format.TFLITE, None),
+    ],
+)
+def test_who_must_act_on_a_process_that_died(
+    tmp_path: Path, ending: Ending, says: str, kind: Kind, source: Format, code: str | None
+) -> None:
+    """No other route replaces an inspection, so none is promised."""
+    with pytest.raises(FarmError, match=says) as caught:
+        read_result(tmp_path, ending, _call(tmp_path), _spec(kind, source))
+
+    failure = caught.value.failure
+    assert failure.code == code or (code is None and failure.who_must_act is Actor.TOOLCHAIN)
+    if code is not None:
+        assert "route" not in failure.message + (failure.remedy or "")
+        assert failure.remedy
+
+
+FOREIGN = [kind for kind in FarmError.by_code.values() if issubclass(kind, (HostError, ConfigurationError))]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("error", [*FOREIGN, JobCancelled], ids=lambda error: error.code)
+def test_a_child_is_no_witness_of_its_host(tmp_path: Path, kind: Kind, error: type[FarmError]) -> None:
+    """Given a child that blames its host, its operator or a cancellation; then it is neither retried nor counted."""
+    with pytest.raises(FarmError, match=r"The host is to blame\.") as caught:
+        read(tmp_path, kind, {"failure": encode(error("The host is to blame.", at="here").failure)})
+
+    failure = caught.value.failure
+    if error is EnvironmentMissing:
+        assert failure.code == error.code
+        return
+    assert failure.who_must_act is (Actor.SUBMITTER if kind is Kind.INSPECT else Actor.TOOLCHAIN)
+    assert not failure.retryable
+    assert failure.evidence == {"at": "here", "told": error.code}
+
+
+@pytest.mark.parametrize(("kind", "believed"), [(Kind.MEASURE, True), (Kind.COMPARE, True), (Kind.COMPILE, False)])
+def test_a_child_with_a_device_may_say_that_it_is_gone(tmp_path: Path, kind: Kind, believed: bool) -> None:
+    told = {"failure": encode(HostError("The Edge TPU was unplugged.").failure)}
+    (tmp_path / "result.json").write_text(json.dumps(told))
+    call = dataclasses.replace(_call(tmp_path), devices=(Path("/dev/apex_0"),))
+
+    with pytest.raises(FarmError) as caught:
+        read_result(tmp_path, EXITED, call, _spec(kind))
+
+    assert isinstance(caught.value, HostError) is believed
 
 
 def _call(work: Path) -> Call:
     limits = Limits(wall_s=1.0, memory_bytes=1, disk_bytes=1, file_bytes=1)
     return Call(environment=work, entry="a:b", work=work, readable=(), limits=limits)
+
+
+def _spec(kind: Kind, source: Format = Format.TFLITE) -> StageSpec:
+    return dataclasses.replace(load_specs()["inspect-tflite"], name="toy", kind=kind, source=source)
