@@ -36,7 +36,9 @@ def numerics(sqnr_db: float | None = 120.0) -> dict[str, Any]:
     return {"sqnr_db": sqnr_db, "cosine": 1.0, "max_abs_error": 1e-6, "samples": 8}
 
 
-def measured(median_us: float = 1000.0, *, valid: bool = True) -> dict[str, Any]:
+def measured(
+    median_us: float = 1000.0, *, valid: bool = True, emulated: bool = False, host: str = "one", **summary: Any
+) -> dict[str, Any]:
     return {
         "execution_summary": {
             "estimated_inference_time": median_us,
@@ -46,12 +48,13 @@ def measured(median_us: float = 1000.0, *, valid: bool = True) -> dict[str, Any]
             "ci95": [median_us * 0.99, median_us * 1.01],
             "first_load_time": 5000.0,
             "all_inference_times": [[median_us, median_us * 1.1]] * 3,
+            **summary,
         },
         "conditions": {
-            "valid": valid,
-            "reasons": [] if valid else ["loaded"],
-            "emulated": False,
-            "host": "one",
+            "valid": valid and not emulated,
+            "reasons": ["emulated"] if emulated else [] if valid else ["loaded"],
+            "emulated": emulated,
+            "host": host,
             "profile": "plain-box",
         },
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,14 +47,13 @@ class Bench:
     root: Path = Path("/")
     """Where the host's state is read: / but in tests, which read trees of other machines."""
 
-    def measure(self, run: RunOnce, *, runtime: str, options: Mapping[str, Any], stop: threading.Event) -> Made:
+    def measure(self, run: RunOnce, *, runtime: str, options: Mapping[str, Any]) -> Made:
         """Measure one artifact; memory is taken in a process of its own, after the timed ones.
 
         Args:
             run: starts one process.
             runtime: whose reference model runs beside the artifact.
             options: the step's (MeasureOptions); what they ask for beyond one scenario is run after that.
-            stop: set when the step is no longer wanted.
 
         Raises:
             Incompatible: it asks for more threads than the host has cores.
@@ -72,8 +70,9 @@ class Bench:
         unstable = instability(taken.runs, taken.references, spread_max=policy.spread_max, drift_max=policy.drift_max)
         peaks = [memory.peak_memory_bytes] if memory.peak_memory_bytes else []
         summary = summarize(taken.runs, taken.references, peaks, ended=taken.ended, asked=asked_of(options))
-        more = Further(run, self.profile, cores, self.root)
-        conditions = envelope(window, facts=probe(self.root), host=self.host, profile=self.profile, reasons=unstable)
+        machine = probe(self.root)
+        more = Further(run, self.profile, cores, machine.emulated, self.root)
+        conditions = envelope(window, facts=machine, host=self.host, profile=self.profile, reasons=unstable)
         summary |= {"inference_memory_pss_bytes": memory.pss_bytes}
         if options.get("short"):
             facts = {"execution_summary": summary, "conditions": conditions | {"cool_down_s": None}}

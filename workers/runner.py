@@ -220,7 +220,6 @@ class _Attempt:
                     partial(self._run_once, files),
                     runtime=self.spec.runtime or "",
                     options=options,
-                    stop=self.stop,
                 )
             if self.spec.kind is Kind.MINIMIZE:
                 failing = failing_of(self.spec, self.claim.options, files, self._contract)

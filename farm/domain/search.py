@@ -270,12 +270,17 @@ def _is_valid(plan: Plan, progress: Sequence[Progress], index: int, states: Stat
 
 
 def _behind(plan: Plan, progress: Sequence[Progress], index: int, better: Sequence[int], states: States) -> str:
-    """Say by how much a candidate is behind the best one."""
+    """Say by how much a candidate is behind the best one; an emulated host's times are not told."""
     ours, best = (_probed_of(plan, progress, one, states) for one in (index, better[0]))
     quantity = QUANTITIES[_shown_by(plan, plan.results[index], ours)]
     shown = [quantity.show(value) if (value := quantity.read(body)) is not None else "unknown" for body in (ours, best)]
-    how = "in a short measurement, " if quantity.needs_measurement else ""
     rival = f"{best['target_runtime']} {best['recipe']}"
+    conditions = [body.get("conditions") or {} for body in (ours, best)]
+    if quantity.needs_measurement and any(one.get("emulated") is not False for one in conditions):
+        return f"not measured in full: no time of an emulated host counts; {rival} came first in a short measurement"
+    breaches = dict.fromkeys(reason for one in conditions for reason in one.get("reasons", ()) if reason != "unstable")
+    doubt = f" that does not count ({', '.join(breaches)})" if breaches else ""
+    how = f"in a short measurement{doubt}, " if quantity.needs_measurement else ""
     return f"not measured in full: {how}{quantity.name} {shown[0]}; {rival} had {shown[1]}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from farm.domain.operators import left_on_cpu
@@ -20,18 +20,43 @@ def sentences(result: Result) -> list[str]:
     if summary is None:
         return []
     told: Mapping[str, Any] = summary.model_extra or {}
+    mark = _mark(result)
+    figures = [
+        (mark, _scenario(summary.scenario, summary.p99, told)),
+        *((mark, said) for said in _distribution(told.get("distribution") or {})),
+        *_threads(told.get("threads_sweep") or [], result),
+        *(
+            (_mark(result, told.get(name)), say(told.get(name)))
+            for name, say in _SAID.items()
+            if _may_say(name, result)
+        ),
+        (mark, _time_by_type(result)),
+    ]
     said = [
-        _scenario(summary.scenario, summary.p99, told),
-        *_distribution(told.get("distribution") or {}),
-        _threads(told.get("threads_sweep") or []),
-        _sustained(told.get("sustained")),
-        _generation(told.get("generation")),
-        _energy(told.get("energy")),
-        *_operators(result),
+        *(f"{mark}{sentence}" for mark, sentence in figures if sentence),
+        *_left_to_cpu(result),
         *_mixed(result),
         *_conditions(result),
     ]
     return [text.plain(sentence) for sentence in said if sentence]
+
+
+def _mark(result: Result, part: Mapping[str, Any] | None = None) -> str:
+    """Begin the sentence of a figure that does not count with why; empty where it counts.
+
+    What was taken after the latencies has conditions of its own; in older reports it shares theirs.
+    """
+    own = (part or {}).get("conditions")
+    if own is None:
+        own = {"valid": result.is_valid, "reasons": result.conditions.reasons if result.conditions else ()}
+    if own["valid"]:
+        return ""
+    return f"Not valid ({', '.join(own['reasons']) or 'no reason was recorded'}): "
+
+
+def _may_say(name: str, result: Result) -> bool:
+    """Tell whether a part is of this host: the meter of one that is emulated counts another machine's energy."""
+    return name != "energy" or (result.conditions is not None and result.conditions.emulated is False)
 
 
 def all_sentences(result: Result) -> list[str]:
@@ -80,15 +105,20 @@ def _distribution(told: Mapping[str, Any]) -> Iterator[str]:
         yield f"The times drift: at the end of a process they are {abs(change):.0%} {longer} than at its beginning."
 
 
-def _threads(sweep: list[Mapping[str, Any]]) -> str | None:
-    first = next((one["p50"] for one in sweep if "p50" in one), None)
-    parts = []
+def _threads(sweep: list[Mapping[str, Any]], result: Result) -> Iterator[tuple[str, str]]:
+    """Say the times of a sweep, those that count apart; a speed-up is told of two that both count, or neither."""
+    measured = [one for one in sweep if "p50" in one]
+    parts: dict[str, list[str]] = {}
     for one in sweep:
+        mark = _mark(result, one)
         if "why_not" in one:
-            parts.append(f"{one['threads']}: {one['why_not'].rstrip('.')}")
-        else:
-            parts.append(f"{one['threads']}: {text.milliseconds(one['p50'])} ms ({first / one['p50']:.2f}x)")
-    return f"Threads {'; '.join(parts)}." if parts else None
+            parts.setdefault("", []).append(f"{one['threads']}: {one['why_not'].rstrip('.')}")
+            continue
+        said = f"{one['threads']}: {text.milliseconds(one['p50'])} ms"
+        if (mark == "") == (_mark(result, measured[0]) == ""):
+            said += f" ({measured[0]['p50'] / one['p50']:.2f}x)"
+        parts.setdefault(mark, []).append(said)
+    yield from ((mark, f"Threads {'; '.join(said)}.") for mark, said in parts.items())
 
 
 def _sustained(told: Mapping[str, Any] | None) -> str | None:
@@ -113,17 +143,22 @@ def _energy(told: Mapping[str, Any] | None) -> str | None:
     )
 
 
-def _operators(result: Result) -> Iterator[str]:
-    """Say which operators take the time, and which an accelerator left to the CPU."""
-    detail = [one.model_dump() for one in result.execution_detail or ()]
+def _time_by_type(result: Result) -> str | None:
+    """Say which operators take the time."""
     by_type: dict[str, float] = {}
-    for one in detail:
-        by_type[one["type"]] = by_type.get(one["type"], 0.0) + (one["execution_time"] or 0.0)
+    for one in result.execution_detail or ():
+        by_type[one.type] = by_type.get(one.type, 0.0) + (one.execution_time or 0.0)
     whole = sum(by_type.values())
-    if whole > 0:
-        ranked = [item for item in sorted(by_type.items(), key=lambda item: -item[1]) if item[1] >= SHOWN_SHARE * whole]
-        ranked = ranked[:SHOWN_TYPES]
-        yield "Where the time goes: " + ", ".join(f"{kind} {spent / whole:.0%}" for kind, spent in ranked) + "."
+    if whole <= 0:
+        return None
+    ranked = [item for item in sorted(by_type.items(), key=lambda item: -item[1]) if item[1] >= SHOWN_SHARE * whole]
+    shown = ", ".join(f"{kind} {spent / whole:.0%}" for kind, spent in ranked[:SHOWN_TYPES])
+    return f"Where the time goes: {shown}."
+
+
+def _left_to_cpu(result: Result) -> Iterator[str]:
+    """Say which operators an accelerator left to the CPU."""
+    detail = [one.model_dump() for one in result.execution_detail or ()]
     if left := left_on_cpu(detail):
         more = f" and {len(left) - SHOWN_NAMES} more" if len(left) > SHOWN_NAMES else ""
         yield f"Left on the CPU: {', '.join(left[:SHOWN_NAMES])}{more}."
@@ -148,3 +183,11 @@ def _conditions(result: Result) -> Iterator[str]:
     if not result.is_valid and (beside := told.get("competing_processes")):
         named = ", ".join(f"{one['name']} ({one['cores']:.2f} cores)" for one in beside[:SHOWN_PROCESSES])
         yield f"Beside it ran {named}."
+
+
+_SAID: Mapping[str, Callable[[Mapping[str, Any] | None], str | None]] = {
+    "sustained": _sustained,
+    "generation": _generation,
+    "energy": _energy,
+}
+"""Parts of a measurement that are taken after the latencies, and what each says."""

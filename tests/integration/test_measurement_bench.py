@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def measure(tmp_path: Path) -> Measure:
     def measured(**options: Any) -> dict[str, Any]:
         asked.update(options)
         bench = Bench("host-1", load_profiles()["x86-64-v3"], RULE)
-        made = bench.measure(once, runtime="onnxruntime", options=asked, stop=threading.Event())
+        made = bench.measure(once, runtime="onnxruntime", options=asked)
         return dict(made.facts)
 
     asked: dict[str, Any] = {"threads": 1}

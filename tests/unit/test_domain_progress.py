@@ -90,7 +90,7 @@ def test_whatever_steps_do_every_result_ends_once_and_says_how(plan: Plan, data:
         assert (body["state"] == "failed") == (body["verdict"] == "failed")
         if body["state"] == "succeeded":
             chosen = result.branches[run.progress[index].branch]
-            checks = {check.step for check in chosen.checks}
+            checks = {check.step for check in chosen.checks} | {chosen.layers.step if chosen.layers else None}
             for key in chosen.steps:
                 assert run.states[key].phase is StepPhase.SUCCEEDED or (key in checks and has_ended(run.states[key]))
             assert len(body["numerics"]["by_stage"]) == len(chosen.checks) + 1

@@ -51,12 +51,12 @@ def end(
     *,
     sqnr_db: Mapping[str, float] | None = None,
     p50: Mapping[str, float] = P50_US,
-    valid: bool = True,
+    **conditions: Any,
 ) -> None:
     recipe = recipe_of(step)
     on_target = step.kind == "compare" and step.target is not None
     found = (sqnr_db or {}).get(recipe, 40.0) if on_target and recipe != "float32" else 120.0
-    run.succeed(step, sqnr_db=found, median_us=p50.get(recipe, 1000.0), valid=valid)
+    run.succeed(step, sqnr_db=found, median_us=p50.get(recipe, 1000.0), **conditions)
 
 
 def finished(plan: Plan, **told: Any) -> Run:
@@ -123,6 +123,23 @@ def test_where_no_measurement_counts_the_others_are_not_measured_either() -> Non
 
     assert measured(run) == {"float32", "int8-static", "int8-dynamic"}
     assert answer(run)["winner"] is None
+
+
+def test_a_loser_s_reason_holds_no_time_of_an_emulated_host() -> None:
+    told = reasons(finished(search(), emulated=True))["float16"]
+
+    assert told == (
+        "not measured in full: no time of an emulated host counts; ort int8-static came first in a short measurement"
+    )
+
+
+def test_a_loser_s_reason_says_what_was_wrong_with_its_short_measurement() -> None:
+    told = reasons(finished(search(), valid=False))["float16"]
+
+    assert told == (
+        "not measured in full: in a short measurement that does not count (loaded), p50 800 us; "
+        "ort int8-static had 300 us"
+    )
 
 
 def test_the_nearest_miss_may_be_one_that_was_given_up_early() -> None:

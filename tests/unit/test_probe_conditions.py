@@ -261,7 +261,7 @@ def measured_on(tree: Path, profile: str, during: dict[str, str]) -> dict[str, A
         return Made(facts={**model, "peak_memory_bytes": 30_000_000, "threads": 1, "pss_bytes": 1}, cpu_s=0.0)
 
     bench = Bench("pi-a", PROFILES[profile], StabilityRule(processes_max=3), root=tree)
-    made = bench.measure(run, runtime="onnxruntime", options={"threads": 1}, stop=threading.Event())
+    made = bench.measure(run, runtime="onnxruntime", options={"threads": 1})
     assert started == ["latency"] * 6 + ["memory", "profile"]
     return dict(made.facts)
 

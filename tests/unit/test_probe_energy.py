@@ -185,7 +185,7 @@ def test_a_run_that_takes_no_more_than_idling_has_no_energy() -> None:
     assert "no more than idling" in told["why_not"]
 
 
-def further(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def further(root: Path, monkeypatch: pytest.MonkeyPatch, *, emulated: bool | None = False) -> dict[str, Any]:
     import time
 
     monkeypatch.setattr("workers.further.IDLE_S", 0.02)
@@ -196,7 +196,7 @@ def further(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         time.sleep(0.02)
         return Made(facts={"started_s": started, "ended_s": time.monotonic(), "inferences": 4})
 
-    return Further(run, load_profiles()["x86-64-v3"], (0,), root).take({})
+    return Further(run, load_profiles()["x86-64-v3"], (0,), emulated, root).take({})
 
 
 def test_a_host_without_a_meter_has_no_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +209,10 @@ def test_the_meter_is_named_beside_its_figure(tree: Tree, monkeypatch: pytest.Mo
     assert (told["meter"], told["covers"]) == ("intel-rapl package-0", "processor package")
     assert told["energy_per_inference_mj"] is None  # the tree's counter stands still
     assert told["inferences"] == 4
+
+
+@pytest.mark.parametrize("emulated", [True, None])
+def test_a_meter_seen_from_an_emulated_host_counts_another_machine(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, emulated: bool | None
+) -> None:
+    assert further(tree(rapl()), monkeypatch, emulated=emulated) == {}

@@ -50,9 +50,11 @@ def test_a_score_comes_with_its_interval_the_source_s_and_how_pictures_became_in
     assert "input image, resize [224, 224], classes [&#39;&lt;cat&gt;&#39;]" in page
 
 
+GENERATION = {"prompt_tokens": 16, "new_tokens": 32, "time_to_first_token": 12_345.0, "tokens_per_second": 41.7}
+
+
 def test_a_decoder_s_speed_is_a_sentence() -> None:
-    told = {"prompt_tokens": 16, "new_tokens": 32, "time_to_first_token": 12_345.0, "tokens_per_second": 41.7}
-    result = Result.model_validate(samples.result(execution_summary=samples.summary(generation=told)))
+    result = Result.model_validate(samples.result(execution_summary=samples.summary(generation=GENERATION)))
 
     assert "Text: first token after 12.3 ms with a prompt of 16 tokens, then 41.7 tokens per second." in sentences(
         result
@@ -368,6 +370,7 @@ def measured_result(**changes: Any) -> Result:
             "energy_per_inference_mj": 12.3,
             "idle_power_w": 2.1,
         },
+        "generation": GENERATION,
     }
     detail = [
         {"name": "tpu", "type": "edgetpu-custom-op", "compute_unit": "NPU", "execution_time": 900.0},
@@ -379,24 +382,73 @@ def measured_result(**changes: Any) -> Result:
     }
     return Result.model_validate(
         samples.result(
-            execution_summary=samples.summary(**told), execution_detail=detail, conditions=conditions, **changes
+            **{
+                "execution_summary": samples.summary(**told),
+                "execution_detail": detail,
+                "conditions": conditions,
+                **changes,
+            }
         )
     )
 
 
+FIGURES = [
+    "Scenario server: 50 queries per second asked for, 49.2 answered; p99 of 25.0 ms breaks the bound of 20 ms.",
+    "The times have two modes, 1.00 and 3.00 ms (30% slow).",
+    "The times drift: at the end of a process they are 20% longer than at its beginning.",
+    "Threads 1: 2.00 ms (1.00x); 2: 1.00 ms (2.00x).",
+    "Sustained for 60 s: 72% of the first speed at the end, slower from 40 s on, 48 to 81 °C.",
+    "Text: first token after 12.3 ms with a prompt of 16 tokens, then 41.7 tokens per second.",
+    "Energy 12.3 mJ per inference by hwmon ina226 (whole board), 2.1 W of the idle host subtracted.",
+    "Where the time goes: edgetpu-custom-op 90%, SOFTMAX 10%.",
+]
+UNMARKED = [
+    "Left on the CPU: probs (SOFTMAX).",
+    "Measured again after a pause of 30 s: the first time the conditions were hot.",
+]
+
+
 def test_what_was_measured_beside_the_latencies_is_said_in_sentences() -> None:
-    assert sentences(measured_result()) == [
-        "Scenario server: 50 queries per second asked for, 49.2 answered; p99 of 25.0 ms breaks the bound of 20 ms.",
-        "The times have two modes, 1.00 and 3.00 ms (30% slow).",
-        "The times drift: at the end of a process they are 20% longer than at its beginning.",
-        "Threads 1: 2.00 ms (1.00x); 2: 1.00 ms (2.00x); 64: 2 cores.",
-        "Sustained for 60 s: 72% of the first speed at the end, slower from 40 s on, 48 to 81 °C.",
-        "Energy 12.3 mJ per inference by hwmon ina226 (whole board), 2.1 W of the idle host subtracted.",
-        "Where the time goes: edgetpu-custom-op 90%, SOFTMAX 10%.",
-        "Left on the CPU: probs (SOFTMAX).",
-        "Measured again after a pause of 30 s: the first time the conditions were hot.",
+    valid = samples.conditions() | {"earlier": [{"reasons": ["hot"], "cool_down_s": 30.0}]}
+
+    assert sentences(measured_result(conditions=valid)) == [*_with_cores(FIGURES), *UNMARKED]
+
+
+def test_every_figure_that_does_not_count_is_marked_with_its_reason() -> None:
+    said = sentences(measured_result())
+
+    assert [one for one in said if one not in UNMARKED] == [
+        *(f"Not valid (hot): {figure}" for figure in FIGURES[:4]),
+        "Threads 64: 2 cores.",
+        *(f"Not valid (hot): {figure}" for figure in FIGURES[4:]),
         "Beside it ran make (0.50 cores).",
     ]
+
+
+def test_an_emulated_host_has_no_energy_and_each_of_its_times_says_so() -> None:
+    conditions = samples.conditions(valid=False, emulated=True, reasons=("emulated",))
+    said = sentences(measured_result(conditions=conditions))
+
+    assert not any("Energy" in one for one in said)
+    assert {f"Not valid (emulated): {figure}" for figure in FIGURES if "Energy" not in figure} <= set(said)
+
+
+def test_what_was_taken_later_counts_or_not_by_its_own_conditions() -> None:
+    loaded, calm = {"valid": False, "reasons": ["loaded"]}, {"valid": True, "reasons": []}
+    sweep = [{"threads": 1, "p50": 2000.0, "conditions": calm}, {"threads": 2, "p50": 1000.0, "conditions": loaded}]
+    summary = samples.summary(threads_sweep=sweep, generation=GENERATION | {"conditions": loaded})
+    said = sentences(Result.model_validate(samples.result(execution_summary=summary)))
+
+    assert said == [
+        "Threads 1: 2.00 ms (1.00x).",
+        "Not valid (loaded): Threads 2: 1.00 ms.",
+        f"Not valid (loaded): {FIGURES[5]}",
+    ]
+
+
+def _with_cores(figures: list[str]) -> list[str]:
+    """Name the count of threads that the host does not have beside the others."""
+    return [one.replace("(2.00x).", "(2.00x); 64: 2 cores.") for one in figures]
 
 
 def test_pages_and_terminals_say_the_same_and_the_page_what_could_not_be_told() -> None:

@@ -241,9 +241,7 @@ def test_a_measurement_that_can_not_be_read_is_not_our_bug() -> None:
     profile = load_profiles()["x86-64-v3"]
 
     with pytest.raises(ArtifactBroken, match="can't be read"):
-        Bench("host-1", profile).measure(
-            lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", options={}, stop=threading.Event()
-        )
+        Bench("host-1", profile).measure(lambda *_: Made(facts={"times_us": "fast"}), runtime="onnxruntime", options={})
 
 
 def test_an_outcome_that_the_farm_refuses_becomes_a_failure(farm: Farm, tmp_path: Path) -> None:
