@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -44,7 +44,7 @@ def plan_job(session: Session, job: Job, config: Settings) -> bool:
         _submitted(name, _scored(model) if score else model, found)
         for name, model in zip(model_names(request), request.models, strict=True)
     ]
-    planned = make_plan(wanted_of(job.id, request), models, world)
+    planned = make_plan(replace(wanted_of(job.id, request), tests_host=tested is not None), models, world)
     job.snapshot = {"hosts": encode(world.hosts)}
     if isinstance(planned, Plan):
         _store(session, job, planned, request)

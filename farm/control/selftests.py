@@ -66,7 +66,7 @@ def judge_tests(session: Session, config: Settings) -> bool:
     """Judge the tests whose job has ended; False, since nothing more is due now."""
     for row, job in selftests.ended(session):
         figures, finding = _finding(session, row, job)
-        row.figures = figures | {"drifts": finding.repeats or (finding.quarantines and figures.get("failure") is None)}
+        row.figures = figures | {"drifts": finding.drifts}
         row.verdict, row.reasons, row.ended = finding.verdict, list(finding.reasons), job.ended
         log.info("A self-test ended.", action="self-test", host=row.host, runtime=row.runtime, verdict=row.verdict)
         session.flush()
@@ -83,6 +83,6 @@ def _finding(session: Session, row: SelfTest, job: Job) -> tuple[dict[str, Any],
     if job.state in ("refused", "cancelled") or not bodies:
         told = "; ".join(str(reason.get("message")) for reason in job.reasons) or f"its job {job.id} was {job.state}"
         figures = {"failure": job.state, "message": told}
-        return figures, judge(figures, ())
+        return figures, judge(row.host, figures, ())
     figures = figures_of(bodies[0])
-    return figures, judge(figures, selftests.earlier_figures(session, row))
+    return figures, judge(row.host, figures, selftests.earlier_figures(session, row))

@@ -35,13 +35,15 @@ def bind(
 ) -> PlannedStep:
     """Make a step of a stage: its key, its queue, its limits.
 
-    Without a target it runs on a build host, and nothing of any profile is in its key.
+    Without a target it runs on a build host, and nothing of any profile is in its key. A measurement's key holds its
+    job, and so does all that a self-test runs on its host: a comparison of yesterday says nothing of today's kernel.
 
     Raises:
         EnvironmentMissing: no live host that may run it has its environment at this farm's version.
     """
     catalogue, measured = world.catalogue, spec.kind is Kind.MEASURE
-    host = wanted.host if wanted and target and spec.kind in ON_TARGET else None
+    there = wanted if target and spec.kind in ON_TARGET else None
+    host = there.host if there else None
     queue = catalogue.queue_for(spec, target, world.hosts, host)
     if queue is None:
         raise _environment_missing(spec, target)
@@ -52,7 +54,7 @@ def bind(
     shared, own = key(job=None), key(job=wanted.job if wanted else None)
     limit_s = wanted.max_runtime_seconds if wanted else None
     return PlannedStep(
-        key=own if measured else shared,
+        key=own if measured or (there and there.tests_host) else shared,
         stage=spec.name,
         version=spec.version,
         kind=spec.kind.value,

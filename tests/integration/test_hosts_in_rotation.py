@@ -347,7 +347,8 @@ def test_a_self_test_is_a_pinned_job_and_its_figures_are_the_hosts_history(farm:
     )
 
     summary = {"p50": 900.0, "noise_floor_ratio": 0.05}
-    end_test(farm, {"execution_summary": summary, "conditions": {"valid": True, "emulated": False}})
+    conditions = {"valid": True, "emulated": False}
+    end_test(farm, {"execution_summary": summary, "conditions": conditions, "numerics": {"sqnr_db": 130.0}})
     views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
     assert views["pi-1"]["noise_floor_ratio"] == 0.05
     assert views["pi-1"]["self_test"]["verdict"] == "passed"

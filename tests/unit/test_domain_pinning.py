@@ -40,6 +40,20 @@ def test_two_boards_of_one_profile_share_what_is_built_and_nothing_that_is_run()
     assert keys(one, on_target=True).isdisjoint(keys(any_host, on_target=True))
 
 
+def test_a_self_test_runs_everything_on_its_host_anew_and_builds_nothing_anew() -> None:
+    """Else tomorrow's test takes over the comparison that succeeded today."""
+    today, tomorrow = (
+        planned(model("m"), world=TWO, targets=("plain-box",), host="twin", job=job, tests_host=True)
+        for job in ("job-1", "job-2")
+    )
+    plain = [pinned("twin"), planned(model("m"), world=TWO, targets=("plain-box",), host="twin", job="job-2")]
+
+    assert keys(today, on_target=False) == keys(tomorrow, on_target=False)
+    assert keys(today, on_target=True).isdisjoint(keys(tomorrow, on_target=True))
+    shared = keys(plain[0], on_target=True) & keys(plain[1], on_target=True)
+    assert {plain[0].steps[key].kind for key in shared} == {"compare", "evaluate"}, "others share comparisons"
+
+
 def test_a_host_that_is_not_there_is_refused_with_those_that_are() -> None:
     (message,) = refused(world=TWO, targets=("plain-box",), host="twni")
 
