@@ -13,6 +13,7 @@ from farm.knowledge import diagnose
 from workers.stages import load_specs
 from workers.stages.convert.onnx_to_tflite import ROUNDS, command
 from workers.stages.quantize.onnx_static import ways
+from workers.stages.quantize.selection import saturates
 from workers.stages.tool_calls import tool_call
 
 
@@ -88,18 +89,31 @@ def test_a_float_model_is_refused_before_the_edge_tpu_compiler(
     assert (says or "") in (verdict.reason or "")
 
 
-def test_cpus_without_dot_product_also_try_seven_bits() -> None:
-    assert any(way.narrow for way in ways(None, dot_product=False))
-    assert not any(way.narrow for way in ways(None, dot_product=True))
+@pytest.mark.parametrize("method", [None, "MinMax", "Percentile"])
+@pytest.mark.parametrize("narrow", [True, False])
+def test_where_products_saturate_every_way_keeps_seven_bits(method: str | None, narrow: bool) -> None:
+    assert {way.narrow for way in ways(method, narrow=narrow)} == {narrow}
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ({"architecture": ["x86_64"], "numeric.dot_product": False}, True),
+        ({"architecture": ["x86_64"], "numeric.dot_product": True}, False),
+        ({"architecture": ["aarch64"], "numeric.dot_product": False}, False),
+    ],
+)
+def test_only_x86_without_vnni_saturates(profile: dict[str, Any], expected: bool) -> None:
+    assert saturates(profile) is expected
 
 
 def test_entropy_falls_back_to_min_max() -> None:
-    assert [way.method for way in ways("Entropy", dot_product=True)] == ["Entropy", "Entropy", "MinMax"]
+    assert [way.method for way in ways("Entropy", narrow=False)] == ["Entropy", "Entropy", "MinMax"]
 
 
 def test_an_unknown_calibration_method_names_the_known_ones() -> None:
     with pytest.raises(BadRequest, match="MinMax, Entropy, Percentile"):
-        ways("Best", dot_product=True)
+        ways("Best", narrow=False)
 
 
 @pytest.mark.parametrize(

@@ -44,26 +44,25 @@ def test_tensors_without_a_name_of_their_own_go_by_place() -> None:
 CONV, ENCODER = {"Convolution", "Relu"}, {"MatMul", "Softmax"}
 
 
-def test_seven_bits_are_tried_only_where_products_saturate() -> None:
-    assert not any(way.narrow for way in ways(QuantizeOpenVinoOptions(), CONV, dot_product=True))
-    assert any(way.narrow for way in ways(QuantizeOpenVinoOptions(), CONV, dot_product=False))
+@pytest.mark.parametrize("narrow", [True, False])
+def test_weights_keep_seven_bits_just_where_products_saturate(narrow: bool) -> None:
+    assert {way.narrow for way in ways(QuantizeOpenVinoOptions(), CONV, narrow=narrow)} == {narrow}
 
 
 def test_layers_are_kept_in_float_only_where_there_are_convolutions() -> None:
-    assert [way.float_layers for way in ways(QuantizeOpenVinoOptions(), CONV, dot_product=True)] == [0, 4, 4]
-    assert [way.float_layers for way in ways(QuantizeOpenVinoOptions(), ENCODER, dot_product=True)] == [0, 0]
+    assert [way.float_layers for way in ways(QuantizeOpenVinoOptions(), CONV, narrow=False)] == [0, 4]
+    assert [way.float_layers for way in ways(QuantizeOpenVinoOptions(), ENCODER, narrow=False)] == [0]
 
 
 def test_attention_is_quantized_as_a_transformer() -> None:
-    assert all(way.transformer for way in ways(QuantizeOpenVinoOptions(), ENCODER, dot_product=True))
-    assert not any(way.transformer for way in ways(QuantizeOpenVinoOptions(), CONV, dot_product=True))
+    assert all(way.transformer for way in ways(QuantizeOpenVinoOptions(), ENCODER, narrow=False))
+    assert not any(way.transformer for way in ways(QuantizeOpenVinoOptions(), CONV, narrow=False))
 
 
-@pytest.mark.parametrize(("wanted", "fast"), [(None, {True, False}), (True, {True}), (False, {False})])
-def test_the_exact_bias_correction_is_a_choice(wanted: bool | None, fast: set[bool]) -> None:
-    options = QuantizeOpenVinoOptions(fast_bias_correction=wanted)
-    found = ways(options, CONV, dot_product=True)
-    assert {way.fast_bias_correction for way in found} == fast
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_exact_bias_correction_is_a_choice(fast: bool) -> None:
+    found = ways(QuantizeOpenVinoOptions(fast_bias_correction=fast), CONV, narrow=False)
+    assert {way.fast_bias_correction for way in found} == {fast}
     assert len({way.name for way in found}) == len(found)
 
 
@@ -71,7 +70,7 @@ def test_an_unknown_preset_is_refused_before_and_while_running() -> None:
     options = QuantizeOpenVinoOptions(preset="best")
     assert "mixed, performance" in (check(ModelFacts(Format.ONNX, (), ()), {}, options).reason or "")
     with pytest.raises(BadRequest, match="mixed, performance"):
-        ways(options, CONV, dot_product=True)
+        ways(options, CONV, narrow=False)
 
 
 @pytest.mark.parametrize(

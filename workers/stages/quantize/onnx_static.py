@@ -68,24 +68,24 @@ class Way:
         }
 
 
-def ways(method: str | None, dot_product: bool) -> tuple[Way, ...]:
+def ways(method: str | None, *, narrow: bool) -> tuple[Way, ...]:
     """List what to try, the fastest result first; a method that is asked for falls back to MinMax.
 
     Raises:
         BadRequest: an unknown method.
     """
-    narrow = not dot_product
     bits = ", 7-bit weights" if narrow else ""
     if method is not None:
         if method not in METHODS:
             raise BadRequest(f"Calibration method {method!r} is unknown; there are {', '.join(METHODS)}.")
-        every = Way(f"{method}, every operator", method, weighted_only=False)
+        every = Way(f"{method}, every operator{bits}", method, weighted_only=False, narrow=narrow)
         weighted = Way(f"{method}, weighted operators{bits}", method, narrow=narrow)
         fallback = (Way(f"MinMax, weighted operators{bits}", narrow=narrow),) if method != "MinMax" else ()
         return (every, weighted, *fallback)
-    average = Way("moving average, weighted operators", moving_average=True)
-    seven = Way(f"moving average, weighted operators{bits}", moving_average=True, narrow=True)
-    return (Way("MinMax, every operator", weighted_only=False), average, *((seven,) if narrow else ()))
+    return (
+        Way(f"MinMax, every operator{bits}", weighted_only=False, narrow=narrow),
+        Way(f"moving average, weighted operators{bits}", moving_average=True, narrow=narrow),
+    )
 
 
 def quantize(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, only: str | None = None) -> None:

@@ -20,7 +20,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.quantize.mixed import MixedOptions, choose_mixed
 from workers.stages.quantize.onnx_preparation import prepare
 from workers.stages.quantize.onnx_static import PRELOAD, Way, repeated, ways, weighted_nodes, write
-from workers.stages.quantize.selection import split_samples
+from workers.stages.quantize.selection import SATURATION, saturates, split_samples
 from workers.stages.samples import Feeds
 
 
@@ -67,7 +67,7 @@ class OnnxEngine:
     inputs=("calibration",),
     recipe="int8-mixed",
     options=OnnxMixedOptions,
-    reads=("numeric.dot_product",),
+    reads=SATURATION,
     tools=("onnxruntime", "onnx"),
     preload=PRELOAD,
     timeout_s=1200.0,
@@ -81,7 +81,7 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: no candidate gave a file that loads, runs and stays finite.
     """
     options: OnnxMixedOptions = given.options
-    wanted = ways(options.calibration_method, bool(given.profile.get("numeric.dot_product")))
+    wanted = ways(options.calibration_method, narrow=saturates(given.profile))
     samples = split_samples(given)
     engine = OnnxEngine(prepare(given), samples.calibration, {way.name: way for way in wanted})
     mixed = choose_mixed(given, Format.ONNX, samples, engine)

@@ -3,10 +3,10 @@
 Tool: onnxruntime.quantization.quantize_static, onnxruntime 1.32.0, after workers/stages/quantize/onnx_preparation.py.
 Document: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
-Limits: activations are uint8 and weights int8 (the fast kernels of x86 and ARM). CPUs without dot-product instructions
-add pairs of products in 16 bits, which saturate: for them weights keep 7 bits where that is nearer, but in depthwise
-convolutions. Ranges are spanned (MinMax) or averaged, and cut (Percentile, Entropy) where that is asked for: when such
-a method fails or is further off, it gives way to MinMax. Recurrent layers stay in float.
+Limits: activations are uint8 and weights int8 (the fast kernels of x86 and ARM). x86 CPUs without VNNI add pairs of
+products in 16 bits, which saturate: for them weights keep 7 bits, but in depthwise convolutions. Ranges are spanned
+(MinMax) or averaged, and cut (Percentile, Entropy) where that is asked for: when such a method fails or is further off,
+it gives way to MinMax. Recurrent layers stay in float.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.quantize.onnx_preparation import prepare
 from workers.stages.quantize.onnx_static import PRELOAD, OnnxStaticOptions, Way, repeated, ways, write
-from workers.stages.quantize.selection import Candidate, Judge, Samples, choose, split_samples
+from workers.stages.quantize.selection import SATURATION, Candidate, Judge, Samples, choose, saturates, split_samples
 
 
 @stage(
@@ -31,7 +31,7 @@ from workers.stages.quantize.selection import Candidate, Judge, Samples, choose,
     inputs=("calibration",),
     recipe="int8-static",
     options=OnnxStaticOptions,
-    reads=("numeric.dot_product",),
+    reads=SATURATION,
     tools=("onnxruntime", "onnx"),
     preload=PRELOAD,
 )
@@ -43,7 +43,7 @@ def run(given: StageInput) -> StageOutput:
         BadRequest: an unknown calibration method.
         ConversionFailed: no candidate gave a file that loads, runs and stays finite.
     """
-    wanted = ways(given.options.calibration_method, bool(given.profile.get("numeric.dot_product")))
+    wanted = ways(given.options.calibration_method, narrow=saturates(given.profile))
     samples = split_samples(given)
     prepared = prepare(given)
     judge = Judge(given, Format.ONNX, samples.selection)

@@ -25,7 +25,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.quantize.onnx_preparation import PREPARE_LINES, prepare, refuse_unchanged
 from workers.stages.quantize.onnx_static import PRELOAD
 from workers.stages.quantize.products import needs_products
-from workers.stages.quantize.selection import Candidate, Judge, choose, seeded_samples
+from workers.stages.quantize.selection import SATURATION, Candidate, Judge, choose, saturates, seeded_samples
 from workers.stages.tool_calls import python_command, tool_call
 
 DYNAMIC_OPERATORS = ("MatMul", "Attention", "LSTM", "Gather", "EmbedLayerNormalization")
@@ -126,13 +126,12 @@ def quantize_weights(
     target=Format.ONNX,
     recipe="int8-dynamic",
     check=check_dynamic,
-    reads=("numeric.dot_product",),
+    reads=SATURATION,
     tools=("onnxruntime", "onnx"),
     preload=PRELOAD,
 )
 def quantize_dynamic(given: StageInput) -> StageOutput:
-    dot_product = bool(given.profile.get("numeric.dot_product"))
-    ways = (Dynamic(), *(() if dot_product else (Dynamic(narrow=True),)))
+    ways = (Dynamic(narrow=saturates(given.profile)),)
     return quantize_weights(given, "int8-dynamic", ways, DYNAMIC_MADE)
 
 

@@ -30,7 +30,7 @@ from workers.stages.quantize.quantize_openvino_ir_int8_static import (
     repeated,
     ways,
 )
-from workers.stages.quantize.selection import split_samples
+from workers.stages.quantize.selection import SATURATION, saturates, split_samples
 from workers.stages.quantize.sensitivity import SAMPLES
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import tool_call
@@ -73,7 +73,7 @@ class OpenVinoEngine:
     inputs=("calibration",),
     recipe="int8-mixed",
     options=MixedOptions,
-    reads=("numeric.dot_product",),
+    reads=SATURATION,
     tools=("openvino", "nncf"),
     preload=(*PRELOAD, "nncf"),
     timeout_s=1200.0,
@@ -92,8 +92,7 @@ def run(given: StageInput) -> StageOutput:
     path = entry_file(given.files["model"], SUFFIXES)
     model = openvino.Core().read_model(path)
     layers = {node.get_type_name() for node in model.get_ops()}
-    fast = QuantizeOpenVinoOptions(fast_bias_correction=True)
-    wanted = [way for way in ways(fast, layers, bool(given.profile.get("numeric.dot_product"))) if not way.float_layers]
+    wanted = ways(QuantizeOpenVinoOptions(), layers, narrow=saturates(given.profile))[:1]
     named = {way.name: way for way in wanted}
     engine = OpenVinoEngine(path, samples.calibration, operators(model, WEIGHTED), named)
     mixed = choose_mixed(given, Format.OPENVINO_IR, samples, engine)

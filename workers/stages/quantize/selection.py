@@ -39,6 +39,8 @@ ROWS_LINES = (
 """Python that reads samples to repeat a calibration: arrays (N, *shape), named or ordered as the model's inputs."""
 MAX_SELECTION = 16
 """Samples that judge a candidate at most: each of them is run for every candidate."""
+SATURATION = ("architecture", "numeric.dot_product")
+"""What `saturates` reads of a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,16 @@ def split_samples(given: StageInput) -> Samples:
         parts = split_rows(data, options.input_specs, reports=options.reports)
     selection = [feeds[row] for row in parts.selection[:MAX_SELECTION]]
     return Samples(tuple(feeds[row] for row in parts.calibration), tuple(selection or feeds))
+
+
+def saturates(profile: Mapping[str, Any]) -> bool:
+    """Tell whether a target's int8 kernels may saturate, so that weights have to keep 7 bits.
+
+    An x86 CPU without VNNI adds pairs of uint8 x int8 products in 16 bits (vpmaddubsw); ARM's kernels widen first. The
+    build host, where candidates are judged, may be of another kind, so the profile decides and not the judge.
+    Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html, on reduce_range.
+    """
+    return "x86_64" in (profile.get("architecture") or ()) and not profile.get("numeric.dot_product")
 
 
 def seeded_samples(given: StageInput) -> Samples:
