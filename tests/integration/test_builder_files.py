@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,28 @@ def test_one_that_never_ends_is_its_submitters_to_mend(place: Place, tmp_path: P
     failure = caught.value.failure
     assert failure.who_must_act == "submitter"
     assert "endless loop" in (failure.remedy or "")
+
+
+KILLS = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+LINGERS = f"""{NET}
+import threading, time
+threading.Thread(target=lambda: [time.sleep(1) for _ in range(600)], daemon=False).start()
+"""
+
+
+def test_one_that_kills_itself_is_its_submitters_to_mend(place: Place, tmp_path: Path) -> None:
+    """Given a builder file that ends its process so that nothing can be told; then no tool and no host is blamed."""
+    with pytest.raises(BadRequest, match=r"the builder file and loaded the weights crashed with SIGKILL") as caught:
+        inspect(place, tmp_path, KILLS)
+
+    assert caught.value.failure.who_must_act == "submitter"
+    assert "signal processes" in (caught.value.remedy or "")
+
+
+def test_a_thread_that_is_left_running_keeps_nobody(place: Place, tmp_path: Path) -> None:
+    """Given a thread that would run for ten minutes; then the step ends with its result all the same."""
+    started = time.monotonic()
+    made = inspect(place, tmp_path, LINGERS)
+
+    assert made.facts["parameters"] > 0
+    assert time.monotonic() - started < 30

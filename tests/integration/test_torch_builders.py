@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ SEQUENTIAL = "torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d
 REFUSES = NET.replace(
     "        features", "        if image.shape[2] == 8:\n            raise ValueError('not 8')\n        features"
 )
+
+
+BLAMES = """from farm.domain.errors import HostError, JobCancelled
+def blame(*args, **kwargs):
+    raise JobCancelled("Stop.")
+"""
+INPUTS_OF = NET.replace("INPUTS", "OTHERS") + "\nINPUTS = {}\n"
+TRACED = NET.replace("return Net()", "return torch.jit.trace(Net().eval(), torch.zeros(1, 3, 8, 8))")
+"""A builder whose module tells no arguments of its forward."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,27 @@ CASES = {
     ),
     "exits": Case("import sys\nsys.exit(3)\n", ("asked to end the process (line 2",)),
     "leaves": Case("import os\ndef build():\n    os._exit(0)\n", ("build() asked to end the process (line 3",)),
+    "environment": Case(
+        "import os\ndef build():\n    return os.environ['FARM_TOKEN']\n",
+        ("build() raised KeyError: 'FARM_TOKEN'", "line 3, in build"),
+    ),
+    "blames the host": Case(
+        f"{BLAMES}{NET.partition('def build')[0]}def build():\n    raise HostError('The disk broke.')\n",
+        ("build() raised HostError: The disk broke.",),
+    ),
+    "blames in a hook": Case(
+        f"{BLAMES}{NET}".replace("return Net()", "net = Net()\n    net.state_dict = blame\n    return net"),
+        ("loading the weights raised JobCancelled: Stop.",),
+    ),
+    "blames in forward": Case(
+        f"{BLAMES}{REFUSES}".replace("ValueError('not 8')", "HostError('not 8')"),
+        ("forward() on image:float32[1, 3, 8, 8] raised HostError: not 8",),
+    ),
+    "number of inputs": Case(INPUTS_OF.format("5"), ("build.py: INPUTS is of type int, not a list of texts",)),
+    "no input": Case(NET + "\nRANGES = {'ids': (0, 9)}\n", ("RANGES names ids; the inputs are image.",)),
+    "no signature": Case(
+        TRACED.replace("INPUTS", "OTHERS"), ("forward() can't be read from the TopLevelTracedModule",)
+    ),
     "nothing": Case("import torch\ndef make_net(): ...\n", ("does not say what to build; it has make_net().",)),
     "arguments": Case(NET.partition("def build")[0].replace("(self):", "(self, size):"), ("it has class Net.",)),
     "no module": Case("def build():\n    return {}\n", ("build() gave a dict, not a torch.nn.Module",)),
@@ -80,7 +111,12 @@ def checkpoints(root: Path) -> dict[str, Path]:
     (two / "other.pt").write_bytes(b"x")
     cut = folder(root, "cut", NET)
     (cut / "weights.pth").write_bytes((cut / "weights.pth").read_bytes()[:900])
+    half = folder(root, "half an archive", NET)
+    whole = (half / "weights.pth").read_bytes()
+    (half / "weights.pth").write_bytes(whole[: len(whole) // 2] + whole[-22:])
+    assert zipfile.is_zipfile(half / "weights.pth"), "it ends like an archive"
     return {
+        "half an archive": half,
         "alone": models() / "good_state" / "weights.pth",
         "no builder": folder(root, "no builder", None),
         "no weights": folder(root, "no weights", NET, ""),
@@ -101,6 +137,7 @@ TOLD = {
     "hostile": ("unsafe-model", "which could run code", "state_dict"),
     "module": ("unsafe-model", "which could run code", "state_dict"),
     "script": ("unknown-format", "a whole program of torch", "without a builder"),
+    "half an archive": ("corrupt-model", "weights.pth cannot be read as weights", "Save the weights again"),
 }
 MAKE = {
     "wrapped": "torch.save({'epoch': 3, 'model_state_dict': {f'module.{n}': t for n, t in s.items()}}, f)",
@@ -123,7 +160,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
         name: Call(INSPECT, {"model": folder(root, name, case.code)}, case.options) for name, case in CASES.items()
     }
     calls |= {name: Call(INSPECT, {"model": path}) for name, path in checkpoints(root).items()}
-    for name, code in {"chatty": CHATTY, "untold": UNTOLD, "example": EXAMPLE}.items():
+    for name, code in {"chatty": CHATTY, "untold": UNTOLD, "example": EXAMPLE, "traced": TRACED}.items():
         calls[name] = Call(INSPECT, {"model": folder(root, name, code)})
     for name, file in saved(root).items():
         calls[name] = Call(INSPECT, {"model": file})
@@ -199,6 +236,7 @@ def test_inputs_come_from_the_example_or_stay_unknown(answers: dict[str, Answer]
     """Given no function either, the only class without arguments is built."""
     assert answers["example"].facts["inputs"] == [spec("image", "float32", 2, 3, 8, 8)]
     assert answers["untold"].facts["extra"]["entry"] == "Net()"
+    assert answers["traced"].facts["inputs"] == answers["good"].facts["inputs"]
     (found,) = answers["untold"].facts["inputs"]
     assert (found["name"], found["dtype"], found["shape"]) == ("image", "unknown", None)
 

@@ -21,7 +21,7 @@ from workers.runtimes import Runtime
 from workers.runtimes.files import entry_file
 from workers.runtimes.torch_modules import ModuleSession
 from workers.runtimes.torch_state_dict_builder import BUILD_LIMIT_S, Builder, UserCode, build_module, run_builder
-from workers.runtimes.torch_state_dict_weights import WEIGHTS, Weights, load_weights, read_weights
+from workers.runtimes.torch_state_dict_weights import WEIGHTS, Misfit, Weights, load_weights, read_weights
 
 if TYPE_CHECKING:
     import torch
@@ -88,38 +88,62 @@ def load_built(path: Path, *, limit_s: float = BUILD_LIMIT_S) -> Built:
     """Build the module, load the weights and read what the file says of inputs.
 
     Raises:
-        FarmError: see find_files, run_builder, build_module, read_weights, load_weights; BadRequest for INPUTS or
-            example_inputs() that do not read.
+        FarmError: see find_files, run_builder, build_module, read_weights; BadRequest for weights that do not fit,
+            and for INPUTS, RANGES or example_inputs() that do not read.
     """
     file, code = find_files(path)
     weights = read_weights(file)
     builder = run_builder(code, limit_s=limit_s)
     module = build_module(code, builder, limit_s=limit_s)
     with UserCode(code, "loading the weights", limit_s=limit_s):
-        weights = load_weights(module, weights, file=file.name, builder=code.name)
+        fitted = load_weights(module, weights)
         module.eval()
+    if isinstance(fitted, Misfit):
+        raise fitted.told(file.name, code.name)
     inputs = _inputs(code, builder, module, limit_s)
-    return Built(BuiltSession(module, inputs, code), builder, code, weights, file.name, _ranges(builder))
+    ranges = _ranges(builder, inputs)
+    with UserCode(code, "eval() and requires_grad_()", limit_s=limit_s):
+        session = BuiltSession(module, inputs, code)
+    return Built(session, builder, code, fitted, file.name, ranges)
 
 
 def _inputs(code: Path, builder: Builder, module: torch.nn.Module, limit_s: float) -> tuple[TensorSpec, ...]:
     """Read the inputs from INPUTS, else from example_inputs(), else their names from forward."""
-    names = _parameters(module)
     if "INPUTS" in builder.names:
-        told = builder.names["INPUTS"]
-        return tuple(_spec(code, text) for text in ([told] if isinstance(told, str) else told))
+        return _listed(code, builder.names["INPUTS"])
+    names = _parameters(module)
     if callable(builder.names.get("example_inputs")):
         with UserCode(code, "example_inputs()", limit_s=limit_s):
             example = builder.names["example_inputs"]()
-        return _examples(code, example, names)
+        return _examples(code, example, names or [])
+    if names is None:
+        raise BadRequest(
+            f"{code.name}: the arguments of forward() can't be read from the {type(module).__name__} that "
+            f"{builder.entry} gave.",
+            remedy=f'Name its inputs in {code.name}: INPUTS = ["image:float32[1,3,224,224]"].',
+        )
     return tuple(TensorSpec(name, UNKNOWN_DTYPE, None) for name in names)
 
 
-def _parameters(module: torch.nn.Module) -> list[str]:
-    """Name the arguments of forward that have no default."""
+def _parameters(module: torch.nn.Module) -> list[str] | None:
+    """Name the arguments of forward that have no default; None where it tells no signature, as of a script module."""
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = inspect.signature(module.forward).parameters.values()
+    try:
+        found = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError, AttributeError):
+        return None
     return [one.name for one in found if one.kind in by_position and one.default is one.empty]
+
+
+def _listed(code: Path, told: object) -> tuple[TensorSpec, ...]:
+    """Read INPUTS: a text of the form NAME:DTYPE[D,D,…], or a list of them."""
+    texts = [told] if isinstance(told, str) else told
+    if not isinstance(texts, (list, tuple)):
+        raise BadRequest(
+            f"{code.name}: INPUTS is of type {type(told).__name__}, not a list of texts of the form NAME:DTYPE[D,D,…].",
+            remedy='For example INPUTS = ["image:float32[1,3,224,224]"].',
+        )
+    return tuple(_spec(code, text) for text in texts)
 
 
 def _spec(code: Path, text: object) -> TensorSpec:
@@ -159,11 +183,11 @@ def _place(names: list[str], name: object) -> int:
     return names.index(str(name)) if name in names else len(names)
 
 
-def _ranges(builder: Builder) -> dict[str, tuple[float, float]]:
+def _ranges(builder: Builder, inputs: tuple[TensorSpec, ...]) -> dict[str, tuple[float, float]]:
     """Read RANGES = {"ids": (0, 999)}.
 
     Raises:
-        BadRequest: it has another form.
+        BadRequest: it has another form, or names no input.
     """
     told = builder.names.get("RANGES", {})
     fits = isinstance(told, Mapping) and all(
@@ -177,6 +201,12 @@ def _ranges(builder: Builder) -> dict[str, tuple[float, float]]:
         raise BadRequest(
             f"{builder.file}: RANGES is not of the form {{'NAME': (LOWEST, HIGHEST)}}.",
             remedy="For example RANGES = {'ids': (0, 999)}.",
+        )
+    names = [spec.name for spec in inputs]
+    if strange := [str(name) for name in told if str(name) not in names]:
+        raise BadRequest(
+            f"{builder.file}: RANGES names {', '.join(strange)}; the inputs are {', '.join(names) or 'not known'}.",
+            remedy="Name inputs in RANGES as INPUTS, example_inputs() or forward() do.",
         )
     return {str(name): (float(low), float(high)) for name, (low, high) in told.items()}
 

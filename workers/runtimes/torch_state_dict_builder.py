@@ -57,7 +57,7 @@ class _Late(BaseException):
 
 
 class UserCode:
-    """Run the submitter's code in the body, and blame what it does on it.
+    """Run the submitter's code in the body, and blame whatever it raises on it: the body raises no FarmError of ours.
 
     Args:
         path: the builder file, for the line that is named.
@@ -66,6 +66,7 @@ class UserCode:
 
     Raises:
         BadRequest: it raised, asked to exit, or ran over its time.
+        MemoryError: it took more than the sandbox gives.
     """
 
     def __init__(self, path: Path, doing: str, *, limit_s: float = BUILD_LIMIT_S) -> None:
@@ -91,7 +92,7 @@ class UserCode:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        if error is None or isinstance(error, (FarmError, MemoryError)):
+        if error is None or isinstance(error, MemoryError):
             return
         raise self._failure(error) from error
 
@@ -213,7 +214,10 @@ def _entry(path: Path, names: Mapping[str, Any]) -> Builder:
 def _takes_nothing(kind: type) -> bool:
     import inspect
 
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+    try:
+        parameters = list(inspect.signature(kind).parameters.values())
+    except (TypeError, ValueError):
+        return False
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(one.default is not one.empty or one.kind in optional for one in parameters)
 

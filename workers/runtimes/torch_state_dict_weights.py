@@ -92,10 +92,11 @@ def _pickled(path: Path) -> Any:
 
 def _program(path: Path) -> FarmError | None:
     """Say that the file is a whole program where it is one: TorchScript, or an exported program."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
         return None
-    with zipfile.ZipFile(path) as archive:
-        names = [name.partition("/")[2] for name in archive.namelist()]
     if "constants.pkl" not in names and not any(name.startswith("models/") for name in names):
         return None
     return UnknownFormat(
@@ -111,14 +112,37 @@ def _unsafe(path: Path, exc: Exception) -> FarmError:
     )
 
 
-def load_weights(module: torch.nn.Module, weights: Weights, *, file: str, builder: str) -> Weights:
-    """Put the weights into the module, every one of them.
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why weights are not the module's: names that it or they lack, and tensors of other sizes, in words."""
+
+    missing: list[str]
+    unexpected: list[str]
+    sizes: list[str]
+
+    def told(self, file: str, builder: str) -> BadRequest:
+        """Name the first of each."""
+        listed = (
+            _listed("missing from it", self.missing),
+            _listed("unknown to the module", self.unexpected),
+            _listed("of", self.sizes),
+        )
+        return BadRequest(
+            f"{file} does not fit the module that {builder} builds: {'; '.join(one for one in listed if one)}.",
+            remedy=f"Make {builder} build the module with the arguments it was trained with.",
+            missing=self.missing[:50],
+            unexpected=self.unexpected[:50],
+            sizes=self.sizes[:50],
+        )
+
+
+def load_weights(module: torch.nn.Module, weights: Weights) -> Weights | Misfit:
+    """Put the weights into the module, every one of them; runs the submitter's code, and raises nothing of ours.
 
     A prefix that all names share and the module does not know ("module." of DataParallel, "model." of a trainer) is
     dropped first.
 
-    Returns: the weights as they fitted.
-    Raises: BadRequest for missing or unexpected names and for other sizes; names the first of each.
+    Returns: the weights as they fitted, or why they don't: missing or unexpected names, other sizes.
     """
     from torch.nn.parameter import is_lazy
 
@@ -129,22 +153,12 @@ def load_weights(module: torch.nn.Module, weights: Weights, *, file: str, builde
         for name, tensor in fitted.tensors.items()
         if name in expected and not is_lazy(expected[name]) and _shape(tensor) != _shape(expected[name])
     ]
-    if not sizes:
-        answer = module.load_state_dict(fitted.tensors, strict=False)
-        missing, unexpected = _not_tied(module, answer.missing_keys), list(answer.unexpected_keys)
-        if not missing and not unexpected:
-            return fitted
-    else:
+    if sizes:
         missing = [name for name in expected if name not in fitted.tensors]
-        unexpected = [name for name in fitted.tensors if name not in expected]
-    told = [_listed("missing from it", missing), _listed("unknown to the module", unexpected), _listed("of", sizes)]
-    raise BadRequest(
-        f"{file} does not fit the module that {builder} builds: {'; '.join(one for one in told if one)}.",
-        remedy=f"Make {builder} build the module with the arguments it was trained with.",
-        missing=missing[:50],
-        unexpected=unexpected[:50],
-        sizes=sizes[:50],
-    )
+        return Misfit(missing, [name for name in fitted.tensors if name not in expected], sizes)
+    answer = module.load_state_dict(fitted.tensors, strict=False)
+    missing, unexpected = _not_tied(module, answer.missing_keys), list(answer.unexpected_keys)
+    return Misfit(missing, unexpected, []) if missing or unexpected else fitted
 
 
 def _shape(value: Any) -> Any:
