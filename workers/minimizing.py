@@ -125,9 +125,10 @@ class Search:
     def minimize(self) -> Made:
         """Repeat the failure, then shrink its model.
 
-        Returns: "repro" (repro.zip) and the facts reproduced, signature, nodes, original_nodes, operators, attempts,
-        minimal and seconds; without a file when the failure can't be had without the model's own values, or at all:
-        facts["reason"] then says so.
+        Returns: "repro" (repro.zip) and the facts reproduced, signature, code, limit_s, nodes, original_nodes,
+        operators, attempts, minimal and seconds; without a file when the failure can't be had without the model's own
+        values, or at all: facts["reason"] then says so. `code` is what the repeated stage failed with within limit_s
+        seconds: whether the step did so too, who asked for this knows.
 
         Raises:
             FarmError: the failure is none of a toolchain, or the model can't be read.
@@ -160,9 +161,14 @@ class Search:
     def left_s(self) -> float:
         return self.failing.budget_s - self.seconds
 
+    @property
+    def _original_limit_s(self) -> float:
+        """Say how long the repeated stage may take: less than it may in a job, so that it may end by that alone."""
+        return round(ORIGINAL_SHARE * self.failing.budget_s, 1)
+
     def _original(self) -> Tested:
-        failing, limit_s = self.failing, ORIGINAL_SHARE * self.failing.budget_s
-        tested = self._test(failing.files, failing.called_with, failing.contract, limit_s)
+        failing = self.failing
+        tested = self._test(failing.files, failing.called_with, failing.contract, self._original_limit_s)
         if tested.failure is not None and not may_fall_back(tested.failure.failure):
             raise tested.failure
         return tested
@@ -199,8 +205,10 @@ class Search:
             if isinstance(candidate, str):
                 self.uncut[candidate] += 1
                 return False
-            tested = self._test(candidate.files, candidate.options, None, min(wall_s, max(1.0, self.left_s)))
-            same = tested.signature == target
+            limit_s = min(wall_s, max(1.0, self.left_s))
+            tested = self._test(candidate.files, candidate.options, None, limit_s)
+            cut_short = isinstance(tested.failure, ToolTimedOut) and limit_s < wall_s
+            same = tested.signature == target and not cut_short
             self.tell(f"{len(part)} nodes: {'fails alike' if same else tested.signature or 'succeeds'}.")
             shutil.rmtree(self.best.folder if same and self.best else candidate.folder, ignore_errors=True)
             self.best = candidate if same else self.best
@@ -215,6 +223,8 @@ class Search:
             "nodes": len(kept),
             "original_nodes": int(skeleton.facts["original_nodes"]),
             "signature": str(target),
+            "code": target.code,
+            "limit_s": self._original_limit_s,
             "attempts": shrunk.attempts,
             "operators": kept,
             "minimal": shrunk.minimal,

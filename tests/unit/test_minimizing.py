@@ -183,8 +183,18 @@ def test_limits_of_time_follow_the_original(tmp_path: Path) -> None:
     made = run(place, tmp_path)
 
     assert made.facts["signature"] == "tool-timed-out: timed out"
+    assert (made.facts["code"], made.facts["limit_s"]) == ("tool-timed-out", 48.0)
     assert place.walls_s[0] == pytest.approx(48.0)
     assert set(place.walls_s[1:]) == {HANG_S}
+
+
+def test_a_cut_that_the_budget_stops_does_not_hang(tmp_path: Path) -> None:
+    """Given a hang, and a budget that leaves each test less than what counts as one; then nothing is taken for it."""
+    place = ScriptedPlace(needs(6, error=ToolTimedOut("It did not end.")))
+    made = run(place, tmp_path, budget_s=HANG_S / 2)
+
+    assert max(place.walls_s[2:]) < HANG_S
+    assert made.facts["nodes"] == len(NODES)
 
 
 def test_a_quantizers_search_does_not_hold_its_result_for_long(tmp_path: Path) -> None:
