@@ -18,10 +18,11 @@ from farm.domain.artifact import Artifact
 from farm.domain.errors import Conflict, Unauthorized
 from farm.domain.plan import Input, PlannedStep
 from farm.domain.remeasuring import Retaking
-from farm.ledger import attempts, hosts, steps
+from farm.ledger import attempts, elsewhere, hosts, steps
 from farm.ledger.access import Caller
 from farm.ledger.attempts import Finished
 from farm.ledger.belief import believable
+from farm.ledger.elsewhere import ELSEWHERE
 from farm.ledger.events import host_topic
 from farm.ledger.host_views import host_views
 from farm.ledger.tables import Attempt, Step
@@ -106,7 +107,12 @@ def claim(asked: ClaimRequest, parts: Parts, caller: HostCaller) -> Claim:
             raise Unauthorized(f"Step {step.id} belongs to another project than your token.")
         return attempt, step, planned, steps.inputs_of(session, step)
 
-    attempt, step, planned, makers = parts.ledger.run(take)
+    try:
+        attempt, step, planned, makers = parts.ledger.run(take)
+    except Conflict as refused:
+        if ELSEWHERE in refused.evidence:
+            parts.ledger.run(lambda session: elsewhere.pass_on(session, asked.step, asked.attempt))
+        raise
     store = parts.store.of(step.project_id)
     return Claim(
         attempt=attempt.id,

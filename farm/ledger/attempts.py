@@ -17,6 +17,7 @@ from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
 from farm.domain.plan import PlannedStep
 from farm.domain.progress import ENDED, StepPhase
 from farm.domain.remeasuring import INVALID, Retaking, failure_of, with_earlier
+from farm.ledger.elsewhere import refuse_who_failed
 from farm.ledger.events import host_topic, wake_interested, wake_planned
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
@@ -48,14 +49,21 @@ def claim(
 ) -> tuple[Attempt, Step, PlannedStep]:
     """Lease attempt `number` of a step to a host.
 
+    The host is locked before the step, as by its quarantine: that one then sees the attempt, or this one sees it.
+
     Raises:
-        Conflict: the attempt is stale, taken or cancelled, or the host may not run the step.
+        Conflict: the attempt is stale, taken or cancelled, or the host may not run the step, or is not to, since it
+            broke there and a peer is alive (`elsewhere` in its evidence).
     """
+    claimant = session.get(Host, host, with_for_update={"read": True})
     step = session.scalar(select(Step).where(Step.id == step_id).with_for_update(key_share=True))
     if step is None or step.phase not in (StepPhase.READY, StepPhase.PUBLISHED) or step.attempts + 1 != number:
         raise Conflict(f"Attempt {number} of step {step_id} is stale.", stale=True)
     planned = planned_of(step)
-    _check_host(session, host, planned, step)
+    if claimant is None:
+        raise Conflict(f"Host {host} has not attested itself.")
+    _check_host(session, claimant, planned, step)
+    refuse_who_failed(session, claimant, planned, step, heard_within_s=lease_s)
     attempt = Attempt(
         id=new_id("attempt"),
         step_id=step.id,
@@ -217,10 +225,8 @@ def _lock_step_of(session: Session, attempt_id: str) -> None:
     session.scalar(select(Step.id).where(Step.id == its).with_for_update(key_share=True))
 
 
-def _check_host(session: Session, name: str, planned: PlannedStep, step: Step) -> None:
-    host = session.get(Host, name)
-    if host is None:
-        raise Conflict(f"Host {name} has not attested itself.")
+def _check_host(session: Session, host: Host, planned: PlannedStep, step: Step) -> None:
+    name = host.name
     if host.quarantined is not None and not session.scalar(select(is_self_test(step.id))):
         raise Conflict(f"Host {name} is quarantined: {host.quarantine_reason}")
     if planned.queue not in host.attestation["serves"]:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
-from farm.api.app import create_app
 from farm.control.quarantine import quarantine_breakers
 from farm.control.selftests import ask_due, begin_tests, judge_tests
 from farm.domain.codec import encode
@@ -23,45 +19,10 @@ from farm.ledger import attempts, steps
 from farm.ledger.access import add_token
 from farm.ledger.hosts import live_hosts
 from farm.ledger.tables import Attempt, Host, Job, Result, SelfTest, Step
-from tests.control_fixtures import QUEUE, Farm, farm, new_job, planned, row_of, whole_farm
+from tests.control_fixtures import Farm, farm, new_job, planned, row_of, whole_farm
+from tests.host_calls import attest, beat, call, claimed, client, enroll, host_now
 
-__all__ = ["farm", "whole_farm"]
-PROFILE = "x86-64-v3"
-
-
-@pytest.fixture
-def client(farm: Farm) -> Iterator[TestClient]:
-    with TestClient(create_app(farm.config), raise_server_exceptions=False) as made:
-        yield made
-
-
-def call(client: TestClient, path: str, body: Any = None, *, token: str = "token") -> httpx.Response:
-    answer: httpx.Response = client.post(f"/v1{path}", json=body, headers={"Authorization": f"Bearer {token}"})
-    return answer
-
-
-def enroll(client: TestClient, name: str, profile: str = "auto") -> str:
-    answer = call(client, "/hosts/enrolments", {"name": name, "profile": profile})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["token"])
-
-
-def attest(client: TestClient, name: str, token: str, **changes: Any) -> httpx.Response:
-    said = {
-        **{"name": name, "profile": PROFILE, "can_measure": True, "architecture": "x86_64", "emulated": False},
-        **{"isolation": "full", "environments": {"builder": "lock", "onnxruntime": "lock"}, "instance": f"i-{name}"},
-        **{"serves": [QUEUE, f"target.{PROFILE}", f"host.{name}"]},
-    }
-    return call(client, "/hosts/attest", said | changes, token=token)
-
-
-def beat(client: TestClient, name: str, token: str, **changes: Any) -> httpx.Response:
-    return call(client, "/hosts/heartbeat", {"name": name, "instance": f"i-{name}", **changes}, token=token)
-
-
-def host_now(farm: Farm, name: str) -> Host:
-    with farm.ledger.transaction() as session:
-        return session.get_one(Host, name)
+__all__ = ["client", "farm", "whole_farm"]
 
 
 def test_a_hosts_token_is_good_for_its_name_alone_and_the_operator_hears_who_tried(
@@ -159,18 +120,6 @@ def test_a_token_learns_its_name_profile_and_broker(farm: Farm, client: TestClie
     assert "host=pi-1" in script
     assert "executorch litert onnxruntime openvino" in script
     assert token not in script
-
-
-def claimed(
-    farm: Farm, client: TestClient, name: str, token: str, *, kind: str = "convert"
-) -> tuple[str, httpx.Response]:
-    """Have a step that is ready, and let a host claim it."""
-    with farm.ledger.transaction() as session:
-        job = new_job(session, [replace(planned("one"), kind=kind)])
-        session.flush()
-        step = row_of(session, job, "one").id
-        steps.dispatch(session, [step])
-    return step, call(client, "/claims", {"host": name, "step": step, "attempt": 1}, token=token)
 
 
 def test_a_quarantined_host_loses_its_work_to_others_and_claims_none(farm: Farm, client: TestClient) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from farm.domain.artifact import Artifact, FileRef
-from farm.domain.errors import ConversionFailed
+from farm.domain.errors import Conflict, ConversionFailed
 from farm.domain.plan import Input, PlannedStep
 from farm.domain.progress import StepPhase
 from farm.domain.remeasuring import Retaking
@@ -327,3 +327,46 @@ def test_a_step_that_waits_for_a_hosts_lock_says_so_in_its_jobs_progress(ledger:
     with ledger.transaction() as session:
         hosts.hear(session, Heartbeat(name=HOST), lease_s=60)
         assert jobs.view(session, jobs.get(session, PROJECT, job.id)).progress.running == []
+
+
+def other_host(ledger: Ledger, name: str) -> None:
+    with ledger.transaction() as session:
+        said = session.get_one(Host, HOST).attestation | {"name": name}
+        hosts.attest(session, Attestation.model_validate(said))
+
+
+def ready(ledger: Ledger, key: str) -> str:
+    with ledger.transaction() as session:
+        step = row_of(session, new_job(session, [planned(key)]), key)
+        steps.dispatch(session, [step.id])
+        return step.id
+
+
+def test_a_claim_that_is_under_way_when_its_host_is_quarantined_is_taken_back(ledger: Ledger) -> None:
+    """Else the host that is trusted with nothing would keep what it claimed a moment ago."""
+    other_host(ledger, "bad-1")
+    step = ready(ledger, "claimed-in-time")
+
+    while_open(
+        ledger,
+        lambda s: attempts.claim(s, step_id=step, number=1, host="bad-1", lease_s=60),
+        lambda s: hosts.quarantine(s, "bad-1", "its fan died", max_attempts=3),
+    )
+
+    assert phase_of(ledger, step) == "ready"
+    with ledger.transaction() as session:
+        assert session.scalars(select(Attempt.state).where(Attempt.host == "bad-1")).all() == ["lost"]
+
+
+def test_a_claim_that_meets_a_quarantine_under_way_waits_for_it_and_is_refused(ledger: Ledger) -> None:
+    other_host(ledger, "bad-2")
+    step = ready(ledger, "claimed-too-late")
+
+    with pytest.raises(Conflict, match="Host bad-2 is quarantined: its fan died"):
+        while_open(
+            ledger,
+            lambda s: hosts.quarantine(s, "bad-2", "its fan died", max_attempts=3),
+            lambda s: attempts.claim(s, step_id=step, number=1, host="bad-2", lease_s=60),
+        )
+
+    assert phase_of(ledger, step) == "ready"
