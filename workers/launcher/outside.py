@@ -21,6 +21,10 @@ from workers.sandbox.values import Call, Ending, Level
 _POLL_S = 0.1
 _HELLO_S = 30.0
 _CANCEL_GRACE_S = 5.0
+_SLOT_WAIT_S = 1800.0
+"""A run may wait so long for another one's end: the default limit of a stage."""
+_SILENCE_S = 90.0
+"""The launcher gives a supervisor up a minute after its time; one that says nothing for longer has stopped."""
 
 
 class Outside:
@@ -89,14 +93,14 @@ class Outside:
         """Wait for the reply.
 
         Raises:
-            OSError: the launcher is gone, or stays silent after it was told to cancel.
+            OSError: the launcher is gone, or stays silent: beyond the run's time, or after it was told to cancel.
         """
         channel.settimeout(_POLL_S)
-        silent_after: float | None = None
-        while silent_after is None or time.monotonic() < silent_after:
-            if cancel.is_set() and silent_after is None:
+        deadline, told = time.monotonic() + wall_s + _SLOT_WAIT_S + _SILENCE_S, False
+        while time.monotonic() < deadline:
+            if cancel.is_set() and not told:
                 channel.send(CANCEL)
-                silent_after = time.monotonic() + _CANCEL_GRACE_S
+                deadline, told = time.monotonic() + _CANCEL_GRACE_S, True
             try:
                 return _read(channel.recv(MESSAGE_BYTES))
             except TimeoutError:

@@ -21,9 +21,10 @@ from workers.host.nodes import DRIVER_NODES, nodes_of
 from workers.launcher.messages import MESSAGE_BYTES, Reply, Wish
 from workers.launcher.processors import cpuinfo
 from workers.sandbox import cgroup, slots
+from workers.sandbox.plain import is_plain, open_plain
 from workers.sandbox.pool import Pool
 from workers.sandbox.selftest import attempt
-from workers.sandbox.values import Call, Ending, Foreign, Level
+from workers.sandbox.values import OF_THE_MACHINE, Call, Ending, Foreign, Level
 
 CODE_ROOT = Path(__file__).parents[2]
 _SLOTS = 4
@@ -106,12 +107,18 @@ class Launcher:
         cancel = threading.Event()
         try:
             call = self._call(wish)
+            work = open_plain(str(call.work), os.O_RDONLY | os.O_DIRECTORY)
         except (ConfigurationError, OSError) as error:
             return _refused(str(error))
-        threading.Thread(target=_listen, args=(channel, cancel), name="cancel", daemon=True).start()
-        ending = self._pool.run(call, Level.OUTSIDE, cancel)
-        if os.geteuid() == 0:
-            slots.hand_over(call.work, _peer(channel))
+        try:
+            threading.Thread(target=_listen, args=(channel, cancel), name="cancel", daemon=True).start()
+            ending = self._pool.run(call, Level.OUTSIDE, cancel)
+            if os.geteuid() == 0:
+                slots.give(work, _peer(channel))
+        except OSError as error:
+            return _refused(f"its work folder can't be given back: {error}")
+        finally:
+            os.close(work)
         return ending
 
     def _call(self, wish: Wish) -> Call:
@@ -122,21 +129,21 @@ class Launcher:
         """
         if wish.limits is None:
             raise ConfigurationError("A run needs limits.")
-        if not os.path.lexists(f"{self.root}{wish.environment}/bin/python3"):
+        for path in (wish.environment, wish.work, *wish.readable, *wish.devices):
+            check_plain(path)
+        if not is_within(self.root, wish.environment) or not os.path.lexists(
+            f"{self.root}{wish.environment}/bin/python3"
+        ):
             raise ConfigurationError(f"{self.root} has no environment {wish.environment}.")
         work = self._shared(Path(wish.work))
         if work is None:
             raise ConfigurationError(f"{wish.work} is in none of the folders that the launcher was given.")
-        readable = tuple(Path(path) for path in wish.readable)
-        for path in readable:
-            if self._shared(path) is None and not Path(f"{self.root}{path}").exists() and not self._is_code(path):
-                raise ConfigurationError(f"{path} is neither shared with the launcher nor in its root.")
         check_devices(wish.devices, _accelerators())
         return Call(
             environment=Path(sys.prefix),
             entry=wish.entry,
             work=work,
-            readable=readable,
+            readable=tuple(self._readable(path) for path in wish.readable),
             limits=wish.limits,
             fresh=True,
             spawns=wish.spawns,
@@ -145,13 +152,26 @@ class Launcher:
             devices=tuple(map(Path, wish.devices)),
         )
 
+    def _readable(self, path: str) -> Path:
+        """Give a path that a step may read, as it is once no link is left in it.
+
+        Raises:
+            ConfigurationError: it is neither shared, nor in the root, nor the farm's code.
+        """
+        if (found := self._shared(Path(path)) or self._code(Path(path))) is not None:
+            return found
+        if is_within(self.root, path):
+            return Path(path)
+        raise ConfigurationError(f"{path} is neither shared with the launcher nor in its root.")
+
     def _shared(self, path: Path) -> Path | None:
         """Give the path when it lies in a shared folder, through no link that leads out of it."""
         found = path.resolve()
         return found if any(found.is_relative_to(folder) for folder in self.shared) and found.exists() else None
 
-    def _is_code(self, path: Path) -> bool:
-        return any(path.resolve().is_relative_to(folder.resolve()) for folder in self.code)
+    def _code(self, path: Path) -> Path | None:
+        found = path.resolve()
+        return found if any(found.is_relative_to(folder.resolve()) for folder in self.code) else None
 
     def _foreign(self, environment: str, kept: Sequence[Path]) -> Foreign:
         return Foreign(
@@ -162,6 +182,23 @@ class Launcher:
             cpuinfo=str(self.cpuinfo),
             kept=tuple(map(str, (*kept, *self.code))),
         )
+
+
+def check_plain(path: str) -> None:
+    """See that a path names itself, and nothing above or beside it.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not is_plain(path):
+        raise ConfigurationError(f"{path!r} is refused: a path is absolute, without `..`, `.` or a doubled slash.")
+
+
+def is_within(root: Path, path: str) -> bool:
+    """Tell whether a root has a path of its own: no link of it leads out, and it is not this machine's to show."""
+    found = Path(f"{root}{path}")
+    hosts = any(path == own or path.startswith(f"{own}/") for own in OF_THE_MACHINE)
+    return not hosts and found.exists() and found.resolve() == found
 
 
 def check_devices(asked: Sequence[str], known: Collection[Path]) -> None:

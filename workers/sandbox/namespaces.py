@@ -11,6 +11,7 @@ from pathlib import Path
 
 from workers.sandbox import kernel, paths
 from workers.sandbox.job import Job
+from workers.sandbox.plain import open_plain
 
 _ROOT = paths.TEMPORARY
 _ROOT_OPTIONS = "size=8m,mode=755"
@@ -69,7 +70,13 @@ def enter_new_root(job: Job) -> None:
 def _open_sources(job: Job) -> dict[str, int]:
     """Open everything that will be visible before the new root hides it; the work folder comes last."""
     visible = (*paths.readable(job, job.locate), *paths.existing(paths.DEVICES), *job.devices, job.work)
-    return {path: os.open(job.locate(path), os.O_PATH | os.O_CLOEXEC) for path in visible}
+    named = () if job.foreign is None else (*job.readable, job.work)
+    return {path: _open_source(job.locate(path), plainly=path in named) for path in visible}
+
+
+def _open_source(path: str, *, plainly: bool) -> int:
+    """Open a source; what another process named, which may swap a link in, through no link."""
+    return open_plain(path) if plainly else os.open(path, os.O_PATH | os.O_CLOEXEC)
 
 
 def _place(path: str, opened: int, *, link: str, writable: bool) -> None:

@@ -133,7 +133,7 @@ class Pool:
     def _run_in(self, slot: int, call: Call, level: Level, cancel: threading.Event) -> Observed:
         job = self._job(call, level, slots.user_of(slot))
         try:
-            slots.hand_over(call.work, job.uid)
+            slots.hand_over(call.work, job.uid, plainly=call.foreign is not None)
             with self._in_use(_key(call)), self._group(call) as group:
                 job = replace(job, cgroup=group)
                 channel = self._submit(job, call, cancel)

@@ -7,6 +7,8 @@ import stat
 from functools import cache
 from pathlib import Path
 
+from workers.sandbox.plain import open_plain
+
 _UNUSED_FIRST, _UNUSED_COUNT = 0x70000000, 0x0FFFFFF0
 """A range no distribution, container or directory service hands out. Source: systemd, UIDS-GIDS."""
 _SLOTS_PER_PROCESS = 64
@@ -34,19 +36,37 @@ def user_range(uid_map: str) -> tuple[int, int]:
     return first + length // 2, max(1, length // 2)
 
 
-def hand_over(work: Path, uid: int | None) -> None:
+def hand_over(work: Path, uid: int | None, *, plainly: bool = False) -> None:
     """Give the work folder to the slot's user: folders, and files that no other name shares.
 
+    No link is followed to it when it is opened `plainly`, as a folder is that somebody else may write beside.
+
     Raises:
-        OSError: it does not exist.
+        OSError: it does not exist, or is a link.
     """
     if uid is None:
         work.stat()
         return
-    os.chown(work, uid, uid)
-    for folder, folders, files in os.walk(work):
-        for name in (*folders, *files):
-            path = Path(folder, name)
-            found = path.lstat()
-            if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:
-                os.chown(path, uid, uid, follow_symlinks=False)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    opened = open_plain(str(work), flags) if plainly else os.open(work, flags)
+    try:
+        give(opened, uid)
+    finally:
+        os.close(opened)
+
+
+def give(folder: int, uid: int) -> None:
+    """Give away an open folder and what is in it, whatever its path leads to by now.
+
+    Raises:
+        OSError: it is too deep, or changes meanwhile.
+    """
+    os.fchown(folder, uid, uid)
+    try:
+        for _, folders, files, here in os.fwalk(".", dir_fd=folder):
+            for name in (*folders, *files):
+                found = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:
+                    os.chown(name, uid, uid, dir_fd=here, follow_symlinks=False)
+    except RecursionError as exc:
+        raise OSError("its folders are nested too deep") from exc

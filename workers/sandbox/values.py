@@ -15,6 +15,9 @@ End = Literal["exit", "signal", "wall", "memory", "disk", "cancelled", "setup"]
 OUT_OF_MEMORY_EXIT = 97
 """Exit code of a child whose entry raised MemoryError."""
 
+OF_THE_MACHINE = ("/sys", "/proc", "/dev")
+"""What is this machine's wherever a child looks at it."""
+
 
 class Level(StrEnum):
     """How strong the isolation is, as proven by probes.
@@ -75,7 +78,7 @@ class Foreign:
 
     def locate(self, path: str) -> str:
         """Say where on this machine something lies that the child sees at `path`."""
-        ours = (*self.kept, "/sys", "/proc", "/dev")
+        ours = (*self.kept, *OF_THE_MACHINE)
         return path if any(path == own or path.startswith(f"{own}/") for own in ours) else self.root + path
 
 
