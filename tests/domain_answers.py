@@ -17,12 +17,14 @@ def result(
     peak: int | None = 50_000_000,
     reasons: tuple[str, ...] = (),
     failed: str | None = None,
+    host: str | None = None,
+    **summed: Any,
 ) -> dict[str, Any]:
-    """Make a result of one model on one target; times in µs, sizes in bytes."""
+    """Make a result of one model on one target; times in µs, sizes in bytes; `summed` are figures of its summary."""
     ref = {"model": "m", "target": "t", "target_runtime": runtime, "recipe": recipe}
     if failed is not None:
         return {**ref, "state": "failed", "verdict": "failed", "message": failed}
-    summary = {"p50": 0.9 * p90, "p90": p90, "p99": 1.5 * p90, "first_load_time": 5_000.0}
+    summary = {"p50": 0.9 * p90, "p90": p90, "p99": 1.5 * p90, "first_load_time": 5_000.0} | summed
     if peak is not None:
         summary |= {"inference_memory_peak_range": [peak // 2, peak]}
     score = {"metric": metric, "value": accuracy, "float_value": 0.89, "samples": 100}
@@ -34,5 +36,5 @@ def result(
         "numerics": {"sqnr_db": sqnr},
         "accuracy": None if accuracy is None else score,
         "execution_summary": summary,
-        "conditions": {"valid": not reasons, "reasons": list(reasons)},
+        "conditions": {"valid": not reasons, "reasons": list(reasons), "host": host},
     }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from farm.domain.constraint import QUANTITIES, Body, Constraint, burden
+from farm.domain.constraint import QUANTITIES, Body, Constraint, Quantity, burden
+from farm.domain.pace import factors, host_of, noise_of
 
 Objective = Literal["latency", "size", "accuracy", "memory"]
 AS_GOOD = 0.03
 """Results within this share of the best by the objective are held equal: less than two runs of one host differ by.
-Among them the more faithful one wins, then the smaller one."""
+Where a host's own noise floor is larger, that holds for times. Among equal ones the more faithful one wins, then the
+smaller one."""
 
 _BY_OBJECTIVE = {"latency": "p90", "size": "size", "accuracy": "accuracy", "memory": "memory"}
 
@@ -25,11 +27,13 @@ class Candidate:
         body: the concluded result, in the fields of report.schema.json.
         baseline: the float32 result of the same target and runtime.
         dropped: why it was given up before it was measured; None for a finalist.
+        factor: by what its times are divided beside those of others; None where they can't be compared.
     """
 
     body: Body
     baseline: Body | None = None
     dropped: str | None = None
+    factor: float | None = 1.0
 
     @property
     def ref(self) -> dict[str, str]:
@@ -42,6 +46,7 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
     Returns: the report's `answer`; every candidate but the winner is a loser with its reason. Equal candidates give
         equal answers: ties go to the one named first.
     """
+    candidates = on_one_scale(candidates)
     reasons = [_out(one, constraints, objective) for one in candidates]
     fit = [one for one, reason in zip(candidates, reasons, strict=True) if reason is None]
     winner = _best(fit, objective)
@@ -56,6 +61,12 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
         "losers": losers,
         "nearest_miss": None if winner else _nearest(candidates, reasons, constraints),
     }
+
+
+def on_one_scale(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Have the times of a target's hosts compared by their reference models'."""
+    found = factors([one.body for one in candidates])
+    return [replace(one, factor=factor) for one, factor in zip(candidates, found, strict=True)]
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -86,7 +97,10 @@ def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate | None:
         return None
     scores = [_score(one, objective) or 0.0 for one in fit]
     top = min(scores)
-    near = [one for one, score in zip(fit, scores, strict=True) if score <= top + AS_GOOD * abs(top)]
+    best = fit[scores.index(top)]
+    near = [
+        one for one, score in zip(fit, scores, strict=True) if score <= top + _slack(best, one, objective) * abs(top)
+    ]
     return min(near, key=lambda one: (-_fidelity(one), QUANTITIES["size"].read(one.body) or math.inf))
 
 
@@ -95,12 +109,14 @@ def _advantage(winner: Candidate | None, one: Candidate, objective: Objective) -
         return "nothing satisfies the constraints"
     quantity = QUANTITIES[measured_by(objective, one.body)]
     ours, theirs = quantity.read(winner.body), quantity.read(one.body)
-    if ours is None or theirs is None:
+    best, score = _score(winner, objective), _score(one, objective)
+    if ours is None or theirs is None or best is None or score is None:
         return f"the winner's {objective} is known"
-    if abs(ours - theirs) > AS_GOOD * abs(ours):
-        return f"{quantity.name} {quantity.show(theirs)}; the winner has {quantity.show(ours)}"
+    apart = _apart(winner, one, quantity)
+    if abs(best - score) > _slack(winner, one, objective) * abs(best):
+        return f"{quantity.name} {quantity.show(theirs)}{apart}; the winner has {quantity.show(ours)}"
     return (
-        f"{quantity.name} {quantity.show(theirs)} is as good as the winner's {quantity.show(ours)}, "
+        f"{quantity.name} {quantity.show(theirs)}{apart} is as good as the winner's {quantity.show(ours)}, "
         f"and the winner is {'more faithful' if _fidelity(winner) > _fidelity(one) else 'as faithful and not larger'}"
     )
 
@@ -143,11 +159,33 @@ def _score(one: Candidate, objective: Objective) -> float | None:
     quantity = QUANTITIES[measured_by(objective, one.body)]
     if quantity.needs_measurement and (one.body.get("conditions") or {}).get("valid") is not True:
         return None
-    return burden(quantity, one.body)
+    value, factor = burden(quantity, one.body), _factor(one, quantity)
+    return None if value is None or factor is None else value / factor
+
+
+def _factor(one: Candidate, quantity: Quantity) -> float | None:
+    return one.factor if quantity.is_time else 1.0
+
+
+def _slack(best: Candidate, one: Candidate, objective: Objective) -> float:
+    """Return the share by which two results may differ in what the objective looks at and count as equal."""
+    is_time = QUANTITIES[_BY_OBJECTIVE[objective]].is_time
+    return max(AS_GOOD, noise_of(best.body, one.body)) if is_time else AS_GOOD
+
+
+def _apart(winner: Candidate, one: Candidate, quantity: Quantity) -> str:
+    """Say how the times of two hosts of one target were compared; empty where there is nothing to say."""
+    hosts = host_of(winner.body), host_of(one.body)
+    if not quantity.is_time or hosts[0] == hosts[1] or winner.ref["target"] != one.ref["target"]:
+        return ""
+    slower = (one.factor or 1.0) / (winner.factor or 1.0)
+    return f" (on host {hosts[1]}, which takes {slower:.2f}x the time of {hosts[0]} for the reference model)"
 
 
 def _unknown(one: Candidate, objective: Objective) -> str:
     reasons = (one.body.get("conditions") or {}).get("reasons", ())
+    if not reasons and one.factor is None:
+        return f"no reference model ran on its host {host_of(one.body)} and on the others' alike"
     return f"no valid measurement ({', '.join(reasons)})" if reasons else f"the report has no {objective}"
 
 

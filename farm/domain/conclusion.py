@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.domain.bisection import OTHER_HOST, Figure, LayerFigures, bisect
 from farm.domain.errors import Actor, Failure, NumericsBroken
-from farm.domain.measurement import versus_float
+from farm.domain.pace import Pace, beside_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
 from farm.domain.progress import (
     ENDED,
@@ -110,13 +110,13 @@ def _succeeded(
     measured = states[branch.measure]
     accuracy = states[branch.evaluate].facts["accuracy"] if branch.evaluate else None
     conditions = measured.facts["conditions"]
-    ratio = _versus_float(plan, result, measured, progress, states)
+    pace = _pace(plan, result, measured, progress, states)
     holding = judge(
         result.recipe,
         numerics=compared["numerics"],
         accuracy=accuracy,
         conditions=conditions,
-        versus_float=ratio,
+        is_slower=pace.is_slower,
     )
     return {
         "state": "succeeded",
@@ -129,13 +129,14 @@ def _succeeded(
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
-            "versus_float": ratio,
+            "versus_float": pace.ratio,
             "reused": measured.reused,
             "age_s": measured.age_s if measured.reused else None,
         },
         "execution_detail": measured.facts.get("execution_detail"),
         "execution_detail_note": measured.facts.get("execution_detail_note"),
         "conditions": conditions,
+        "notes": [*result.notes, *_of_recipe(result.recipe), *([pace.note] if pace.note else [])],
     }
 
 
@@ -220,24 +221,19 @@ def _on_target(result: PlannedResult, branch: Branch, compared: StepState) -> Fi
     )
 
 
-def _versus_float(
-    plan: Plan, result: PlannedResult, measured: StepState, progress: Sequence[Progress], states: States
-) -> float | None:
-    """Divide the float median by this one (above 1 is faster); None unless both are valid and of one host."""
+def _pace(plan: Plan, result: PlannedResult, measured: StepState, progress: Sequence[Progress], states: States) -> Pace:
+    """Hold a result's times against those of its float32; nothing is said unless both were validly measured."""
     if result.recipe == BASELINE:
-        return 1.0 if measured.facts["conditions"]["valid"] else None
+        return Pace(1.0 if measured.facts["conditions"]["valid"] else None)
     if result.baseline is None:
-        return None
+        return Pace()
     baseline = plan.results[result.baseline]
     if not baseline.branches:
-        return None
+        return Pace()
     other = states.get(baseline.branches[progress[result.baseline].branch].measure)
     if other is None or other.phase is not StepPhase.SUCCEEDED:
-        return None
-    ours, theirs = measured.facts["conditions"], other.facts["conditions"]
-    if not (ours["valid"] and theirs["valid"]) or ours.get("host") != theirs.get("host"):
-        return None
-    return versus_float(measured.facts["execution_summary"], other.facts["execution_summary"])
+        return Pace()
+    return beside_float(measured.facts, other.facts)
 
 
 def _failed(failure: Failure) -> dict[str, Any]:

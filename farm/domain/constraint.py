@@ -43,6 +43,10 @@ class Quantity:
     needs_measurement: bool
     read: Callable[[Body], float | None]
 
+    @property
+    def is_time(self) -> bool:
+        return self.units is _MICROSECONDS
+
     def show(self, value: float) -> str:
         """Write a value in the unit that fits its size."""
         fitting = [(unit, factor) for unit, factor in self.units.items() if unit != "%" and value >= factor]

@@ -18,6 +18,7 @@ from farm.domain.answer import measured_by
 from farm.domain.constraint import QUANTITIES, burden
 from farm.domain.goal import Goal
 from farm.domain.mixing import Round, best_of, family_of, next_count, ranking_of
+from farm.domain.pace import factors
 from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, may_fall_back
 from farm.domain.recipe import BASELINE
@@ -114,6 +115,7 @@ def without_needless_probes(results: Sequence[PlannedResult], goals: Mapping[str
 def known_of(result: PlannedResult, branch: Branch, states: States) -> dict[str, Any]:
     """Tell what is known of a branch's file, in the fields of report.schema.json."""
     told: dict[str, Any] = {
+        "target": result.target,
         "target_runtime": result.target_runtime,
         "recipe": result.recipe,
         **_facts(states, branch.compare, "numerics"),
@@ -223,18 +225,25 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
 
 def _better_half(plan: Plan, progress: Sequence[Progress], field: Sequence[int], states: States) -> list[int]:
     """Keep the better half by the objective, and who is as good as the best; equal figures go by the plan's order."""
-    scores = {index: _score(plan, progress, index, states) for index in field}
+    bodies = [_probed_of(plan, progress, index, states) for index in field]
+    scores = {
+        index: _score(plan, plan.results[index], body, factor)
+        for index, body, factor in zip(field, bodies, factors(bodies), strict=True)
+    }
     ranked = sorted(field, key=lambda index: (scores[index], index))
     best = scores[ranked[0]] if ranked else 0.0
     half = (len(ranked) + 1) // 2
     return [one for place, one in enumerate(ranked) if place < half or scores[one] <= best + NOISE * abs(best)]
 
 
-def _score(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> float:
-    """Return what the objective wants small: of the file, else of its short measurement."""
-    body = _probed_of(plan, progress, index, states)
-    value = burden(QUANTITIES[_shown_by(plan, plan.results[index], body)], body)
-    return math.inf if value is None else value
+def _score(plan: Plan, result: PlannedResult, body: Mapping[str, Any], factor: float | None) -> float:
+    """Return what the objective wants small: of the file, else of its short measurement.
+
+    What is not known, or was timed on a host that shares no reference model with the others', is nobody's better half.
+    """
+    quantity = QUANTITIES[_shown_by(plan, result, body)]
+    value, scale = burden(quantity, body), factor if quantity.is_time else 1.0
+    return math.inf if value is None or scale is None else value / scale
 
 
 def _shown_by(plan: Plan, result: PlannedResult, body: Mapping[str, Any]) -> str:

@@ -29,15 +29,23 @@ def judge(
     numerics: Mapping[str, Any],
     accuracy: Mapping[str, Any] | None,
     conditions: Mapping[str, Any],
-    versus_float: float | None,
+    is_slower: bool,
 ) -> list[Verdict]:
-    """List every verdict that holds for a result with an artifact, the shown one first."""
+    """List every verdict that holds for a result with an artifact, the shown one first.
+
+    Args:
+        recipe: what it was made by.
+        numerics: how near its outputs are to the source's.
+        accuracy: its score beside the source's, where there is one.
+        conditions: its measurement's.
+        is_slower: it takes longer than float32, told from noise.
+    """
     holding = []
     if conditions.get("valid") is not True:
         holding.append(Verdict.INVALID_MEASUREMENT)
     if is_degraded(recipe, numerics, accuracy):
         holding.append(Verdict.DEGRADED)
-    if recipe != BASELINE and versus_float is not None and versus_float < 1.0:
+    if recipe != BASELINE and is_slower:
         holding.append(Verdict.SLOWER_THAN_FLOAT)
     return holding or [Verdict.OK]
 

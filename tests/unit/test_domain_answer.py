@@ -63,6 +63,37 @@ def test_within_the_noise_the_more_faithful_one_wins() -> None:
     assert "as good as the winner's" in reasons(told)["int8-dynamic"]
 
 
+def test_a_noisy_host_widens_what_counts_as_equal() -> None:
+    close = result("int8-static", p90=4_300.0, accuracy=0.889)
+
+    assert recipe_of(answer([result("int8-dynamic", p90=4_000.0, accuracy=0.885), close])["winner"]) == "int8-dynamic"
+    noisy = result("int8-dynamic", p90=4_000.0, accuracy=0.885, noise_floor_ratio=0.09)
+    assert recipe_of(answer([noisy, close])["winner"]) == "int8-static"
+
+
+def board(recipe: str, host: str, p90: float, reference: float | None, runtime: str = "onnxruntime") -> dict[str, Any]:
+    return result(recipe, p90=p90, host=host, reference_median_us=reference, runtime=runtime)
+
+
+def test_a_faster_board_of_the_same_profile_makes_no_winner() -> None:
+    fair = board("int8-static", "old", 4_000.0, 400.0)
+    lucky = board("int8-dynamic", "new", 3_000.0, 200.0)
+    told = answer([board("float32", "old", 9_000.0, 400.0), fair, lucky])
+
+    assert recipe_of(told["winner"]) == "int8-static"
+    assert reasons(told)["int8-dynamic"] == (
+        "p90 3 ms (on host new, which takes 0.50x the time of old for the reference model); the winner has 4 ms"
+    )
+
+
+def test_a_board_that_shares_no_reference_with_the_others_is_not_compared() -> None:
+    alone = board("int8-dynamic", "new", 3_000.0, 200.0, runtime="litert")
+    told = answer([board("float32", "old", 9_000.0, 400.0), board("int8-static", "old", 4_000.0, 400.0), alone])
+
+    assert recipe_of(told["winner"]) == "int8-static"
+    assert "no reference model ran on its host new" in reasons(told)["int8-dynamic"]
+
+
 def test_nothing_satisfies_this_comes_with_the_nearest_miss() -> None:
     told = answer([FLOAT, INT8, ROUGH], "p90 <= 1ms", "accuracy >= 0.99*float")
 

@@ -84,6 +84,16 @@ def test_changed_intervals_tails_and_ratios_are_named() -> None:
     ]  # fmt: skip
 
 
+def test_ratios_across_hosts_are_of_multiples_of_the_reference_model() -> None:
+    generator = random.Random(4)
+    base, other = (summary_of(measured(generator, QUIET, factor=factor)) for factor in (1.0, 0.5))
+    ratio = base["p50"] / other["p50"] * other["reference_median_us"] / base["reference_median_us"]
+    report = report_of(base | {"versus_float": 1.0}, other | {"versus_float": ratio})
+    assert [difference.field for difference in recompute(report)[0]] == ["versus_float"]
+    report["results"][1]["conditions"] = report["results"][1]["conditions"] | {"host": "another"}
+    assert recompute(report)[0] == []
+
+
 def test_the_second_computation_knows_nothing_of_the_first() -> None:
     tree = ast.parse(Path(recomputation.__file__).read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

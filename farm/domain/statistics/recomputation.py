@@ -61,7 +61,7 @@ def _statistics_of(result: Mapping[str, Any], results: Sequence[Any]) -> Iterato
         low, high = _interval(summary["all_inference_times"], 0.5)
         yield "stability.interval_ratio", summary["stability"]["interval_ratio"], (high - low) / math.sqrt(low * high)
     if (baseline := _baseline(result, results)) is not None:
-        told = _pooled_median(baseline["execution_summary"]) / _pooled_median(summary)
+        told = _level(baseline, result) / _level(result, baseline)
         yield "versus_float", summary.get("versus_float"), told
 
 
@@ -258,6 +258,16 @@ def _quantile_of_t(freedom: int) -> float:
 
 def _pooled_median(summary: Summary) -> float:
     return float(statistics.median(time for times in summary["all_inference_times"] for time in times))
+
+
+def _level(result: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """Give a result's median, as a multiple of the reference model's where another host measured the other."""
+    summary = result["execution_summary"]
+    hosts = {(one.get("conditions") or {}).get("host") for one in (result, other)}
+    if len(hosts) == 1:
+        return _pooled_median(summary)
+    levels = [float(statistics.median(times)) for times in summary["all_reference_times_us"]]
+    return _pooled_median(summary) / statistics.median(levels)
 
 
 def _baseline(result: Mapping[str, Any], results: Sequence[Any]) -> Mapping[str, Any] | None:
