@@ -1,8 +1,9 @@
-"""ONNX files made ready for a converter: one file, every input axis fixed."""
+"""ONNX files made ready for a converter: one file of standard operators, every input axis fixed."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,23 @@ from farm.domain.errors import Incompatible, MissingFile, UnsafeModel
 from farm.domain.facts import TensorSpec
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES
+from workers.stages.tool_calls import tool_call
 
 if TYPE_CHECKING:
     import onnx
 
+STANDARD = ("", "ai.onnx")
+"""Both names of the standard operators' domain."""
 _NO_FILE = "is not regular file"
 
 
 def load_inlined(path: Path) -> onnx.ModelProto:
-    """Load an ONNX file, or the folder of one, with its external data read into the model.
+    """Load an ONNX file, or the folder of one, with its external data read into the model and its functions inlined.
 
     Raises:
         MissingFile: the external data is not beside the file.
         UnsafeModel: the external data lies outside the model's folder.
+        ConversionFailed: a function that can't be inlined.
     """
     import onnx
 
@@ -31,8 +36,50 @@ def load_inlined(path: Path) -> onnx.ModelProto:
         model = onnx.load(file)
     except onnx.checker.ValidationError as exc:
         raise external_data_error(file.name, exc) from exc
+    with tool_call("onnx", *inliner_errors()):
+        model = without_functions(model)
     drop_initializer_inputs(model)
     return model
+
+
+def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Put the body of every function of the model's own in the place of its calls, as exporters of 2023 wrote them.
+
+    A body of another opset is converted to the model's, for which the inliner wants the type of every tensor. The
+    functions' own operator sets are then imported no longer.
+
+    Raises: what inliner_errors() lists.
+    """
+    from onnx import inliner, shape_inference
+
+    if not model.functions:
+        return model
+    local = {function.domain for function in model.functions}
+    flat: onnx.ModelProto = inliner.inline_local_functions(model)
+    if flat.functions:
+        flat = inliner.inline_local_functions(shape_inference.infer_shapes(flat), convert_version=True)
+    unused = local - {node.domain for node in nodes(flat.graph)} - set(STANDARD)
+    for entry in [entry for entry in flat.opset_import if entry.domain in unused]:
+        flat.opset_import.remove(entry)
+    return flat
+
+
+def inliner_errors() -> tuple[type[Exception], ...]:
+    """Name what the inliner raises: those of onnx derive from Exception alone."""
+    import onnx
+    from onnx import shape_inference, version_converter
+
+    known = onnx.checker.ValidationError, version_converter.ConvertError, shape_inference.InferenceError
+    return (*known, RuntimeError, ValueError)
+
+
+def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node of a graph and of the bodies in it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from nodes(body)
 
 
 def external_data_error(subject: str, exc: onnx.checker.ValidationError) -> MissingFile | UnsafeModel:
@@ -73,6 +120,7 @@ def raise_opset(model: onnx.ModelProto, least: int, target: int) -> onnx.ModelPr
 
     Raises:
         Incompatible: it imports no standard operators.
+        ConversionFailed: an operator that has no form in `target`.
     """
     from onnx import version_converter
 
@@ -86,13 +134,14 @@ def raise_opset(model: onnx.ModelProto, least: int, target: int) -> onnx.ModelPr
     if version >= least:
         return model
     del model.graph.value_info[:]
-    raised: onnx.ModelProto = version_converter.convert_version(model, target)
+    with tool_call("onnx", version_converter.ConvertError):
+        raised: onnx.ModelProto = version_converter.convert_version(model, target)
     return raised
 
 
 def opset(model: onnx.ModelProto) -> int | None:
     """Return the version of the standard operators, or None where the model imports other ones alone."""
-    return next((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    return next((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), None)
 
 
 def number_tensors(model: onnx.ModelProto) -> None:

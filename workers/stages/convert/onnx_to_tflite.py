@@ -49,9 +49,8 @@ def run(given: StageInput) -> StageOutput:
     contract = given_contract(given)
     inputs = tuple(binding.artifact for binding in contract.inputs)
     private = given.work / "model.onnx"
-    with tool_call("onnx2tf", SystemExit):
-        _simplify(given.files["model"], private, {spec.name: list(spec.static_shape) for spec in inputs})
-        written = _convert(private, given.work / "onnx2tf", _kept(inputs))
+    _simplify(given.files["model"], private, {spec.name: list(spec.static_shape) for spec in inputs})
+    written = _convert(private, given.work / "onnx2tf", _kept(inputs))
     return proven(given, written, source=Format.ONNX, target=Format.TFLITE, reproduce=command(inputs))
 
 
@@ -71,9 +70,11 @@ def _simplify(source: Path, private: Path, shapes: dict[str, list[int]]) -> None
     import onnxsim
 
     model = load_inlined(source)
-    for _ in range(ROUNDS):
-        model, _ = onnxsim.simplify(model, overwrite_input_shapes=shapes, check_n=0)
-    onnx.save(model, private)
+    with tool_call("onnxsim"):
+        for _ in range(ROUNDS):
+            model, _ = onnxsim.simplify(model, overwrite_input_shapes=shapes, check_n=0)
+    with tool_call("onnx"):
+        onnx.save(model, private)
 
 
 def _kept(inputs: tuple[TensorSpec, ...]) -> list[str]:
@@ -84,15 +85,16 @@ def _kept(inputs: tuple[TensorSpec, ...]) -> list[str]:
 def _convert(private: Path, folder: Path, kept: list[str]) -> Path:
     import onnx2tf
 
-    onnx2tf.convert(
-        input_onnx_file_path=str(private),
-        output_folder_path=str(folder),
-        not_use_onnxsim=True,
-        keep_shape_absolutely_input_names=kept or None,
-        non_verbose=True,
-        verbosity="error",
-    )
     written = folder / f"{private.stem}_float32.tflite"
-    if not written.exists():
-        raise RuntimeError("onnx2tf ended without an error and wrote no float32 file")
+    with tool_call("onnx2tf", SystemExit):
+        onnx2tf.convert(
+            input_onnx_file_path=str(private),
+            output_folder_path=str(folder),
+            not_use_onnxsim=True,
+            keep_shape_absolutely_input_names=kept or None,
+            non_verbose=True,
+            verbosity="error",
+        )
+        if not written.exists():
+            raise RuntimeError("onnx2tf ended without an error and wrote no float32 file")
     return written.rename(private.with_suffix(".tflite"))

@@ -18,7 +18,7 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, StageOutput, always, stage
 from workers.runtimes.keras import load_model
 from workers.runtimes.tensorflow import choose_signature, model_folder
-from workers.stages.tool_calls import python_specs
+from workers.stages.tool_calls import python_specs, tool_call
 
 TENSORFLOW = ("tensorflow-cpu",)
 SOURCES = {
@@ -65,19 +65,25 @@ def load_function(kind: Format, path: Path, inputs: tuple[TensorSpec, ...], outp
 
     Variables are frozen here: TFLiteConverter leaves those of Keras's batch norm to be read at run time, where nothing
     ever sets them, and the file answers NaN.
+
+    Raises:
+        ConversionFailed: Keras or TensorFlow does not load, trace or freeze the model.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    if kind is Format.TF_SAVEDMODEL:
-        owner, call = _saved_model(path, inputs, outputs)
-    else:
-        owner, call = keras_function(load_model(path))
     signature = [
         tf.TensorSpec(spec.static_shape, spec.dtype, name=f"input_{index}") for index, spec in enumerate(inputs)
     ]
-    traced = tf.function(call, input_signature=signature).get_concrete_function()
-    return FixedFunction(convert_variables_to_constants_v2(traced), owner)
+    with tool_call("tensorflow-cpu" if kind is Format.TF_SAVEDMODEL else "keras", tf.errors.OpError):
+        if kind is Format.TF_SAVEDMODEL:
+            owner, call = _saved_model(path, inputs, outputs)
+        else:
+            owner, call = keras_function(load_model(path))
+        traced = tf.function(call, input_signature=signature).get_concrete_function()
+    with tool_call("tensorflow-cpu", tf.errors.OpError):
+        frozen = convert_variables_to_constants_v2(traced)
+    return FixedFunction(frozen, owner)
 
 
 def _saved_model(path: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> tuple[Any, Callable[..., Any]]:

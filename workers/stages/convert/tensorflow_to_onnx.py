@@ -34,8 +34,7 @@ def convert(given: StageInput, source: Format) -> StageOutput:
     inputs, outputs = interface(given)
     function = load_function(source, given.files["model"], inputs, outputs)
     path = given.work / "model.onnx"
-    with tool_call("tf2onnx", *converter_errors()):
-        write_onnx(function, [spec.name for spec in inputs], outputs, path)
+    write_onnx(function, [spec.name for spec in inputs], outputs, path)
     return proven(
         given,
         path,
@@ -51,7 +50,11 @@ def convert(given: StageInput, source: Format) -> StageOutput:
 
 
 def write_onnx(function: FixedFunction, inputs: list[str], outputs: list[str], path: Path) -> None:
-    """Hand a function's graph to tf2onnx, and give the result the source's names."""
+    """Hand a function's graph to tf2onnx, and give the result the source's names.
+
+    Raises:
+        ConversionFailed: an operator without an ONNX form.
+    """
     import onnx
     import tf2onnx
 
@@ -59,7 +62,8 @@ def write_onnx(function: FixedFunction, inputs: list[str], outputs: list[str], p
         "input_names": [tensor.name for tensor in function.concrete.inputs],
         "output_names": [tensor.name for tensor in function.concrete.outputs],
     }
-    model, _ = tf2onnx.convert.from_graph_def(function.concrete.graph.as_graph_def(), opset=OPSET, **named)
+    with tool_call("tf2onnx", *converter_errors()):
+        model, _ = tf2onnx.convert.from_graph_def(function.concrete.graph.as_graph_def(), opset=OPSET, **named)
     rename_interface(
         model,
         dict(zip(named["input_names"], inputs, strict=True)),

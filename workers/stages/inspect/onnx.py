@@ -20,6 +20,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.files import entry_file, tree_size_bytes
 from workers.runtimes.onnxruntime import SUFFIXES, OnnxSession, refusals
 from workers.stages.inspect.reading import DAMAGE
+from workers.stages.onnx_files import inliner_errors, without_functions
 from workers.stages.wording import plain
 
 DEFAULT_DOMAIN = "ai.onnx"
@@ -48,13 +49,15 @@ _UNREGISTERED = re.compile(
 def run(given: StageInput) -> StageOutput:
     """Parse the model, check its external data and its operators, and open it.
 
-    Returns: facts, the JSON of ModelFacts; `parameters` counts every stored tensor, `extra` holds ir_version,
-        operator-set domains and external data files.
+    Returns: facts, the JSON of ModelFacts; `operators` are those of the graph with the model's own functions inlined,
+        `parameters` counts every stored tensor of it, `extra` holds ir_version, operator-set domains, external data
+        files and how many functions there were.
     Raises: CorruptModel, MissingFile, UnsafeModel, CustomOperator, Incompatible; BadRequest for a model that was
         exported in training mode.
     """
     path = given.files["model"]
-    model = _parse(entry_file(path, SUFFIXES))
+    parsed = _parse(entry_file(path, SUFFIXES))
+    model = _flat(parsed)
     external = _check_external(model, path)
     _refuse_training(model)
     operators = Counter(_qualified(node) for node in _nodes(model.graph))
@@ -72,6 +75,7 @@ def run(given: StageInput) -> StageOutput:
             "ir_version": model.ir_version,
             "domains": {entry.domain or DEFAULT_DOMAIN: entry.version for entry in model.opset_import},
             "external_data": sorted(external),
+            "functions": len(parsed.functions),
         },
     )
     return StageOutput(facts=encode(facts))
@@ -93,6 +97,14 @@ def _parse(entry: Path) -> Any:
     if not model.opset_import or not model.graph.node:
         raise CorruptModel(f"{entry.name} is not an ONNX model: it has no operator set or no node.", remedy=RESAVE)
     return model
+
+
+def _flat(model: Any) -> Any:
+    """Inline the model's own functions; where that can't be done, the session tells whether the model is sound."""
+    try:
+        return without_functions(model)
+    except inliner_errors():
+        return model
 
 
 def _refuse_training(model: Any) -> None:
