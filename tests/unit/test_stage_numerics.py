@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from farm.domain.verdict import numerics_failed
 from workers.stages.compare.numerics import CAP_DB, OutputError, decibels, summarize
 
 VALUES = st.floats(min_value=-1000, max_value=1000, width=32).filter(lambda x: x == 0 or abs(x) > 1e-3)
@@ -45,9 +46,22 @@ def test_identical_outputs_reach_the_cap(expected: np.ndarray[Any, Any]) -> None
     assert error.cosine == pytest.approx(1.0)
 
 
-def test_noise_without_signal_is_the_floor() -> None:
-    error = error_of(np.zeros((1, 3)), np.ones((1, 3)))
-    assert (error.sqnr_db, error.psnr_db, error.cosine) == (-CAP_DB, -CAP_DB, 0.0)
+@pytest.mark.parametrize(("noise", "db"), [(1e-9, 120.0), (1e-6, 60.0), (1e-3, 0.0), (1.0, -60.0)])
+def test_an_output_that_is_zero_is_held_against_an_absolute_error(noise: float, db: float) -> None:
+    """Given zeros; then rounding is no wrong function, and values where none belong are one."""
+    error = error_of(np.zeros((2, 3)), np.full((2, 3), noise))
+    assert (error.sqnr_db, error.psnr_db, error.cosine) == (pytest.approx(db), pytest.approx(db), 0.0)
+    assert numerics_failed("float32", summarize({"zeros": error}, 2)) == (noise > 1e-5)
+
+
+def test_a_small_signal_is_a_signal() -> None:
+    """Given values of 1e-6; then as large an error is none of rounding."""
+    error = error_of(np.full((1, 3), 1e-6), np.zeros((1, 3)))
+    assert error.sqnr_db == pytest.approx(0.0)
+
+
+def test_zeros_that_are_zeros_reach_the_cap() -> None:
+    assert error_of(np.zeros((1, 3)), np.zeros((1, 3))).sqnr_db == CAP_DB
 
 
 @given(st.floats(min_value=1e-300, max_value=1e300), st.floats(min_value=1e-300, max_value=1e300))

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 CAP_DB = 200.0
 """What identical outputs count as, since JSON has no infinity; the floor is its negative."""
+SILENT_RMS = 1e-3
+"""What an output counts as that is zero in every sample: it has no signal, so that any rounding would be the floor.
+
+An RMS error of 1e-5, which torch.testing.assert_close lets pass as float32's, is then 40 dB, and one of 1 is −60 dB.
+"""
 
 
 @dataclass(slots=True)
@@ -51,13 +56,15 @@ class OutputError:
 
     @property
     def sqnr_db(self) -> float:
-        """10·log10(Σ expected² / Σ (expected − actual)²), within ±200 dB."""
-        return -CAP_DB if self.unlike else decibels(self.signal, self.noise)
+        """10·log10(Σ expected² / Σ (expected − actual)²), within ±200 dB; zero throughout counts as SILENT_RMS."""
+        signal = self.signal or self.elements * SILENT_RMS**2
+        return -CAP_DB if self.unlike else decibels(signal, self.noise)
 
     @property
     def psnr_db(self) -> float:
-        """10·log10(max |expected|² / mean (expected − actual)²), within ±200 dB."""
-        return -CAP_DB if self.unlike else decibels(self.peak**2, self.noise / max(self.elements, 1))
+        """10·log10(max |expected|² / mean (expected − actual)²), within ±200 dB; likewise."""
+        peak = self.peak or SILENT_RMS
+        return -CAP_DB if self.unlike else decibels(peak**2, self.noise / max(self.elements, 1))
 
     @property
     def cosine(self) -> float:
