@@ -72,7 +72,12 @@ def ask_self_test(name: str, parts: Parts, caller: User) -> list[SelfTestView]:
 @router.get("/hosts/{name}/self-tests")
 def list_self_tests(name: str, parts: Parts, caller: User, limit: int = 30) -> list[SelfTestView]:
     """List a host's self-tests, newest first: the history of its noise floor."""
-    return parts.ledger.run(lambda session: [selftests.view(row) for row in selftests.history(session, name, limit)])
+
+    def listed(session: Session) -> list[SelfTestView]:
+        hosts.require(session, name, caller.project)
+        return [selftests.view(row) for row in selftests.history(session, name, limit)]
+
+    return parts.ledger.run(listed)
 
 
 @router.get("/hosts/self")

@@ -50,7 +50,9 @@ BEATS_MISSED = 2
 @router.get("/hosts")
 def list_hosts(parts: Parts, caller: User) -> list[HostView]:
     """List every host that ever attested, live or not."""
-    return parts.ledger.run(lambda session: host_views(session, grace_s=parts.config.host_grace_s))
+    return parts.ledger.run(
+        lambda session: host_views(session, grace_s=parts.config.host_grace_s, project=caller.project)
+    )
 
 
 @router.post("/hosts/attest", status_code=204)

@@ -52,7 +52,7 @@ class ApiViews:
 
     def hosts(self, project: str) -> list[HostView]:
         grace_s = self.parts.config.host_grace_s
-        return self.parts.ledger.run(lambda session: host_views(session, grace_s=grace_s))
+        return self.parts.ledger.run(lambda session: host_views(session, grace_s=grace_s, project=project))
 
     def targets(self, project: str) -> list[TargetView]:
         return info.targets(self.parts, _user(project))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -13,9 +11,13 @@ from farm.ledger.access import Caller, add_token, new_token
 from farm.ledger.hosts import note, quarantine, release
 from farm.ledger.tables import Enrolment, Host, Token
 
+REVOKED = "Its token was revoked."
+
 
 def enroll(session: Session, caller: Caller, name: str, profile: str) -> str:
     """Make a place for a host, or renew it: older tokens of that name end.
+
+    A host that its revocation quarantined is back in rotation; one that was quarantined before stays so.
 
     Returns: the token, which is not kept.
 
@@ -34,7 +36,7 @@ def enroll(session: Session, caller: Caller, name: str, profile: str) -> str:
     _end_tokens(session, name)
     token = new_token()
     add_token(session, token, "host", project=caller.project, host=name)
-    if host is not None and was_revoked:
+    if host is not None and was_revoked and host.quarantine_reason == REVOKED:
         release(session, name)
     return token
 
@@ -51,10 +53,11 @@ def revoke(session: Session, caller: Caller, name: str, *, max_attempts: int) ->
             f"No host {name} is enrolled in project {caller.project}.",
             remedy="See `farm hosts`; the stack's own worker has no place of its own: stop it where it runs.",
         )
-    enrolled.revoked = enrolled.revoked or datetime.now(UTC)
+    if enrolled.revoked is None:
+        enrolled.revoked = func.now()
     _end_tokens(session, name)
     if session.get(Host, name) is not None:
-        quarantine(session, name, "Its token was revoked.", max_attempts=max_attempts)
+        quarantine(session, name, REVOKED, max_attempts=max_attempts)
 
 
 def place_of(session: Session, caller: Caller) -> Enrolment | None:

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from farm.ledger import pace, selftests
-from farm.ledger.hosts import age_s
+from farm.ledger.hosts import age_s, now
 from farm.ledger.tables import Attempt, Enrolment, Host, SelfTest, Step
 from farm.wire.hosts import Attestation, HostState, HostView
+
+OTHERS = " · another project's"
+"""What stands for the title of another project's step, which names its model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,18 @@ class _Known:
     floors: Mapping[str, float]
     tests: Mapping[str, SelfTest]
     revoked: frozenset[str]
+    live: frozenset[str]
+    project: str
 
 
-def host_views(session: Session, *, grace_s: float) -> list[HostView]:
-    """Show every host that ever joined, by name."""
+def host_views(session: Session, *, grace_s: float, project: str) -> list[HostView]:
+    """Show every host that ever joined, by name; of what one runs for other projects, the stage alone."""
     hosts = session.scalars(select(Host).order_by(Host.name)).all()
     names = [host.name for host in hosts]
     said = {host.name: Attestation.model_validate(host.attestation) for host in hosts}
-    working = [h.name for h in hosts if h.quarantined is None and age_s(h) < grace_s]
+    farm_now = now(session)
+    live = frozenset(host.name for host in hosts if age_s(host, farm_now) < grace_s)
+    working = [h.name for h in hosts if h.quarantined is None and h.name in live]
     queues = sorted({queue for name in working for queue in said[name].serves})
     known = _Known(
         loads=pace.loads(session, queues),
@@ -39,12 +46,14 @@ def host_views(session: Session, *, grace_s: float) -> list[HostView]:
         floors=selftests.noise_floors(session, names),
         tests=selftests.newest(session, names),
         revoked=frozenset(session.scalars(select(Enrolment.name).where(Enrolment.revoked.is_not(None)))),
+        live=live,
+        project=project,
     )
-    return [_view(session, host, said[host.name], known, grace_s) for host in hosts]
+    return [_view(session, host, said[host.name], known) for host in hosts]
 
 
-def _view(session: Session, host: Host, said: Attestation, known: _Known, grace_s: float) -> HostView:
-    live = age_s(host) < grace_s
+def _view(session: Session, host: Host, said: Attestation, known: _Known) -> HostView:
+    live = host.name in known.live
     state = _state(host, known, live=live)
     test = known.tests.get(host.name)
     start_s: float | None = None
@@ -62,7 +71,7 @@ def _view(session: Session, host: Host, said: Attestation, known: _Known, grace_
         last_heartbeat=host.last_heartbeat,
         serves=said.serves,
         environments=said.environments,
-        running=_titles(session, host.running),
+        running=_titles(session, host.running, known.project),
         facts=said.facts,
         state=state,
         reason=host.quarantine_reason,
@@ -82,6 +91,7 @@ def _state(host: Host, known: _Known, *, live: bool) -> HostState:
     return "live" if live else "away"
 
 
-def _titles(session: Session, attempts: Sequence[str]) -> list[str]:
-    found = select(Step.title).join(Attempt, Attempt.step_id == Step.id).where(Attempt.id.in_(list(attempts)))
+def _titles(session: Session, attempts: Sequence[str], project: str) -> list[str]:
+    mine = case((Step.project_id == project, Step.title), else_=Step.stage.concat(OTHERS))
+    found = select(mine).join(Attempt, Attempt.step_id == Step.id).where(Attempt.id.in_(list(attempts)))
     return list(session.scalars(found))

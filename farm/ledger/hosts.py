@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -38,7 +38,7 @@ def attest(session: Session, attestation: Attestation, *, project: str | None = 
     """
     host = session.get(Host, attestation.name, with_for_update=True)
     if host is not None:
-        _refuse_name(host, attestation, project, busy_s)
+        _refuse_name(host, attestation, project, quiet_s=age_s(host, now(session)), busy_s=busy_s)
     enrolled = session.get(Enrolment, attestation.name)
     if enrolled is not None and enrolled.profile not in ("auto", attestation.profile):
         raise Conflict(
@@ -55,12 +55,11 @@ def attest(session: Session, attestation: Attestation, *, project: str | None = 
     session.execute(added.on_conflict_do_update(index_elements=[Host.name], set_=fresh))
 
 
-def _refuse_name(host: Host, said: Attestation, project: str | None, busy_s: float) -> None:
+def _refuse_name(host: Host, said: Attestation, project: str | None, *, quiet_s: float, busy_s: float) -> None:
     if host.project_id is not None and project is not None and host.project_id != project:
         raise Conflict(
             f"The name {host.name} is that of a host of another project.", remedy="Enroll this host by another name."
         )
-    quiet_s = age_s(host)
     if None in (host.instance, said.instance) or host.instance == said.instance or quiet_s >= busy_s:
         return
     raise Conflict(
@@ -102,17 +101,17 @@ def hear(session: Session, heartbeat: Heartbeat, *, lease_s: float) -> Heartbeat
     host.last_heartbeat = func.now()
     host.running, host.waiting = heartbeat.running, heartbeat.waiting
     host.lock_held_elsewhere = heartbeat.lock_held_elsewhere
-    host.notice = _of_clock(host, heartbeat.clock_s)
+    host.notice = _of_clock(host, heartbeat.clock_s, now(session))
     stop = extend(session, heartbeat.name, heartbeat.running, lease_s=lease_s)
     reason = host.quarantine_reason if host.quarantined else None
     return HeartbeatAnswer(stop=stop, quarantined=reason, notice=host.notice)
 
 
-def _of_clock(host: Host, clock_s: float | None) -> str | None:
+def _of_clock(host: Host, clock_s: float | None, farm_now: datetime) -> str | None:
     """Return the notice that stands after a heartbeat: a clock that is far off is told of until it is right again."""
     if clock_s is None:
         return host.notice
-    off_s = clock_s - datetime.now(UTC).timestamp()
+    off_s = clock_s - farm_now.timestamp()
     was_told = host.notice is not None and host.notice.startswith(CLOCK)
     if abs(off_s) <= CLOCK_MAX_S:
         return None if was_told else host.notice
@@ -123,14 +122,14 @@ def _of_clock(host: Host, clock_s: float | None) -> str | None:
 
 
 def quarantine(session: Session, name: str, reason: str, *, max_attempts: int) -> None:
-    """Take a host out of rotation; what it runs goes elsewhere.
+    """Take a host out of rotation; what it runs goes elsewhere. The first reason stands until its release.
 
     Raises:
         NotFound: no such host.
     """
     host = _get(session, name)
-    host.quarantined = host.quarantined or datetime.now(UTC)
-    host.quarantine_reason = reason
+    if host.quarantined is None:
+        host.quarantined, host.quarantine_reason = func.now(), reason
     session.flush()
     take_back(session, name, f"Host {name} was quarantined: {reason}", max_attempts=max_attempts)
     notify(session, host_topic(name))
@@ -150,7 +149,7 @@ def release(session: Session, name: str) -> None:
             remedy=f"Enroll it again: farm host enroll {name}.",
         )
     host = _get(session, name)
-    host.quarantined, host.quarantine_reason, host.released = None, None, datetime.now(UTC)
+    host.quarantined, host.quarantine_reason, host.released = None, None, func.now()
     host.notice = None
     notify(session, host_topic(name))
 
@@ -196,6 +195,11 @@ def _live(said: Attestation) -> LiveHost:
     )
 
 
-def age_s(host: Host) -> float:
-    """Tell how long ago a host was heard, in seconds."""
-    return (datetime.now(UTC) - host.last_heartbeat).total_seconds()
+def age_s(host: Host, farm_now: datetime) -> float:
+    """Tell how long ago a host was heard, in seconds; `farm_now` is the ledger's time, as that of its heartbeat is."""
+    return (farm_now - host.last_heartbeat).total_seconds()
+
+
+def now(session: Session) -> datetime:
+    """Read the ledger's clock: every time in it is of that one, whatever an API's own says."""
+    return session.scalars(select(func.now())).one()

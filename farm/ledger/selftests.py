@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from farm.domain.errors import Conflict, NotFound
+from farm.domain.progress import StepPhase
 from farm.ledger.events import CONTROL
 from farm.ledger.hosts import is_young
 from farm.ledger.session import notify
-from farm.ledger.tables import Host, Job, SelfTest
+from farm.ledger.tables import Host, Job, SelfTest, Step
 from farm.wire.hosts import Attestation, SelfTestView
 
 RUNTIMES = ("onnxruntime", "litert")
 """Runtimes with a pinned model for the test, in the order of preference."""
 RUNNING = "running"
+SETTLED_S, WAITED_S = 60.0, 600.0
+"""A host's first test waits until it joined so long ago: the shorter one when nothing is to be done, the longer one
+beside other work. Who just started a farm has a job to submit, and a host that never rests has a noise floor too."""
 
 
 def ask(session: Session, name: str, asked_by: str, *, grace_s: float) -> list[SelfTest]:
@@ -64,11 +69,19 @@ def ask_again(session: Session, row: SelfTest) -> None:
 
 
 def ask_due(session: Session, *, every_s: float, grace_s: float) -> None:
-    """Ask for the tests of live hosts in rotation that had none for so long, nor joined since."""
+    """Ask for the tests of live hosts in rotation that had none for so long.
+
+    A host that joined lately is given its noise floor as soon as nothing waits for it, else beside other work after a
+    while.
+    """
     since = func.now() - timedelta(seconds=every_s)
     lately = exists().where(SelfTest.host == Host.name, SelfTest.asked > since)
     able = Host.attestation["can_measure"].as_boolean()
-    due = select(Host.name).where(is_young(grace_s), Host.quarantined.is_(None), Host.joined <= since, able, ~lately)
+    unended = Step.phase.in_([StepPhase.READY.value, StepPhase.PUBLISHED.value, StepPhase.RUNNING.value])
+    busy = exists().where(unended, Host.attestation["serves"].contains(func.to_jsonb(Step.queue)))
+    settled, waited = (Host.joined <= func.now() - timedelta(seconds=min(every_s, s)) for s in (SETTLED_S, WAITED_S))
+    ripe = or_(waited, and_(settled, ~busy))
+    due = select(Host.name).where(is_young(grace_s), Host.quarantined.is_(None), able, ~lately, ripe)
     for name in session.scalars(due).all():
         if any(e in RUNTIMES for e in session.get_one(Host, name).attestation["environments"]):
             ask(session, name, "daily", grace_s=grace_s)
@@ -88,9 +101,11 @@ def ended(session: Session) -> list[tuple[SelfTest, Job]]:
 
 
 def earlier_figures(session: Session, row: SelfTest, limit: int = 20) -> list[dict[str, Any]]:
-    """List the figures of the host's earlier tests under the same runtime, newest first."""
+    """List the figures of the host's earlier tests under the same runtime since its last release, newest first."""
     same = (SelfTest.host == row.host, SelfTest.runtime == row.runtime, SelfTest.id != row.id)
-    found = select(SelfTest.figures).where(*same, SelfTest.verdict != RUNNING).order_by(SelfTest.asked.desc())
+    since = or_(Host.released.is_(None), SelfTest.asked > Host.released)
+    tests = select(SelfTest.figures).join(Host, Host.name == SelfTest.host)
+    found = tests.where(*same, since, SelfTest.verdict != RUNNING).order_by(SelfTest.asked.desc())
     return list(session.scalars(found.limit(limit)))
 
 
@@ -102,14 +117,14 @@ def history(session: Session, name: str, limit: int) -> list[SelfTest]:
 
 def newest(session: Session, names: Sequence[str]) -> dict[str, SelfTest]:
     """Find the newest test of each host."""
-    ranked = select(SelfTest).where(SelfTest.host.in_(names)).distinct(SelfTest.host)
+    ranked = select(SelfTest).where(SelfTest.host.in_(names)).ext(distinct_on(SelfTest.host))
     return {row.host: row for row in session.scalars(ranked.order_by(SelfTest.host, SelfTest.asked.desc()))}
 
 
 def noise_floors(session: Session, names: Sequence[str]) -> dict[str, float]:
     """Find the noise floor of each host: that of its newest test that passed."""
-    passed = select(SelfTest).where(SelfTest.host.in_(names), SelfTest.verdict == "passed").distinct(SelfTest.host)
-    rows = session.scalars(passed.order_by(SelfTest.host, SelfTest.asked.desc()))
+    passed = select(SelfTest).where(SelfTest.host.in_(names), SelfTest.verdict == "passed")
+    rows = session.scalars(passed.ext(distinct_on(SelfTest.host)).order_by(SelfTest.host, SelfTest.asked.desc()))
     floors = {row.host: (row.figures.get("noise_floor_ratio"), row.figures.get("emulated")) for row in rows}
     return {host: float(floor) for host, (floor, emulated) in floors.items() if floor is not None and not emulated}
 

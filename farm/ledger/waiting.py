@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -22,7 +22,7 @@ NOT_BEGUN = (StepPhase.READY.value, StepPhase.PUBLISHED.value)
 
 def tell_of_waiting(session: Session, host: Host, waiting: Collection[str]) -> None:
     """Tell the jobs of steps with which a host turns out to wait for its lock; to be called before it is heard."""
-    before, now = host.last_heartbeat, datetime.now(UTC)
+    before, now = host.last_heartbeat, session.scalars(select(func.now())).one()
     found = select(Step).where(Step.id.in_(waiting), Step.phase.in_(NOT_BEGUN), Step.published.is_not(None))
     for step in session.scalars(found) if waiting else ():
         known = step.id in (host.waiting or ()) and _has_waited(step, before)

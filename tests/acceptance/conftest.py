@@ -32,6 +32,7 @@ SHORT = {
     "FARM_MEASUREMENT_RETRIES": "0",
     "FARM_MAX_FILE_BYTES": str(64 << 20),
     "FARM_HOST_NAME": "acceptance",
+    "FARM_SELF_TEST_EVERY_S": "0",
 }
 
 

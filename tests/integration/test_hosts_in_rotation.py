@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -12,13 +12,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from farm.control.quarantine import quarantine_breakers
-from farm.control.selftests import ask_due, begin_tests, judge_tests
 from farm.domain.codec import encode
 from farm.domain.errors import HostLost
-from farm.ledger import attempts, steps
 from farm.ledger.access import add_token
 from farm.ledger.hosts import live_hosts
-from farm.ledger.tables import Attempt, Host, Job, Result, SelfTest, Step
+from farm.ledger.tables import Attempt, Host, Step
 from tests.control_fixtures import Farm, farm, new_job, planned, row_of, whole_farm
 from tests.host_calls import attest, beat, call, claimed, client, enroll, host_now
 
@@ -270,69 +268,61 @@ def test_a_host_without_a_peer_stays_and_its_operator_is_told(farm: Farm, client
     assert "It stays in rotation: no other live host serves its target." in (host_now(farm, "pi-1").notice or "")
 
 
-def end_test(farm: Farm, body: dict[str, Any]) -> None:
-    """Let the job of the one running self-test end with a result."""
-    with farm.ledger.transaction() as session:
-        (row,) = session.scalars(select(SelfTest).where(SelfTest.verdict == "running"))
-        job = session.get_one(Job, row.job_id)
-        session.add(Result(job_id=job.id, position=0, listed=True, concluded=True, published=True, body=body))
-        job.state, job.ended = "succeeded", func.now()
-    farm.ledger.run(lambda session: judge_tests(session, farm.config))
-
-
-def test_a_self_test_is_a_pinned_job_and_its_figures_are_the_hosts_history(farm: Farm, client: TestClient) -> None:
+def test_revoking_and_enrolling_again_launders_no_quarantine(farm: Farm, client: TestClient) -> None:
     attest(client, "pi-1", enroll(client, "pi-1"))
-    (asked,) = call(client, "/hosts/pi-1/self-tests").json()
-    (same,) = call(client, "/hosts/pi-1/self-tests").json()
-    assert asked["asked"] == same["asked"], "one that is under way is not asked for twice"
+    call(client, "/hosts/pi-1/quarantine", {"reason": "it computes otherwise"})
+    call(client, "/hosts/pi-1/revoke")
+    assert host_now(farm, "pi-1").quarantine_reason == "it computes otherwise"
 
-    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
-    with farm.ledger.transaction() as session:
-        job = session.get_one(Job, session.scalars(select(SelfTest.job_id)).one())
-    assert (job.request["host"], job.request["runtimes"], job.labels) == (
-        "pi-1",
-        ["onnxruntime"],
-        {"self-test": "pi-1"},
-    )
+    fresh = enroll(client, "pi-1")
 
-    summary = {"p50": 900.0, "noise_floor_ratio": 0.05}
-    conditions = {"valid": True, "emulated": False}
-    end_test(farm, {"execution_summary": summary, "conditions": conditions, "numerics": {"sqnr_db": 130.0}})
-    views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
-    assert views["pi-1"]["noise_floor_ratio"] == 0.05
-    assert views["pi-1"]["self_test"]["verdict"] == "passed"
+    assert attest(client, "pi-1", fresh).status_code == 204
+    assert host_now(farm, "pi-1").quarantined is not None
+    assert host_now(farm, "pi-1").quarantine_reason == "it computes otherwise"
+    assert call(client, "/hosts/pi-1/release").status_code == 204
+    assert host_now(farm, "pi-1").quarantined is None
 
 
-def test_a_host_that_computes_otherwise_is_quarantined_and_may_still_test_itself(
-    farm: Farm, client: TestClient
+class AnHourAhead(datetime):
+    """The clock of an API that nobody set."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+def test_an_api_whose_clock_is_an_hour_ahead_finds_its_hosts_alive(
+    farm: Farm, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attest(client, "pi-1", enroll(client, "pi-1"))
-    call(client, "/hosts/pi-1/self-tests")
-    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
-    end_test(farm, {"failure_type": "numerics-broken", "message": "scores: 3.1 dB under the source's."})
+    for module in ("hosts", "host_views", "enrolments", "waiting"):
+        monkeypatch.setattr(f"farm.ledger.{module}.datetime", AnHourAhead, raising=False)
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    client.headers["Authorization"] = "Bearer token"
 
-    assert "computes otherwise than its peers: scores: 3.1 dB" in (host_now(farm, "pi-1").quarantine_reason or "")
-    call(client, "/hosts/pi-1/self-tests")
-    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    assert {view["state"] for view in client.get("/v1/hosts").json()} == {"live"}
+    assert attest(client, "pi-1", token, instance="another").status_code == 409, "its name is in use"
+    assert beat(client, "pi-1", token, clock_s=time.time()).json()["notice"] is not None
+    assert "Its clock" not in (host_now(farm, "pi-1").notice or "")
+    call(client, "/hosts/pi-1/release")
+    released = host_now(farm, "pi-1").released
+    assert released is not None
+    assert abs((released - datetime.now(UTC)).total_seconds()) < 60, "what breaks from now on counts"
+
+
+def test_other_projects_see_a_host_and_neither_its_models_nor_its_tests(farm: Farm, client: TestClient) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    _, taken = claimed(farm, client, "pi-1", token)
+    beat(client, "pi-1", token, running=[taken.json()["attempt"]])
     with farm.ledger.transaction() as session:
-        job_id = session.scalars(select(SelfTest.job_id).where(SelfTest.verdict == "running")).one()
-        session.get_one(Job, job_id)
-        steps.enlist(session, session.get_one(Job, job_id), [planned("test-step")])
-        session.flush()
-        step = row_of(session, session.get_one(Job, job_id), "test-step")
-        steps.dispatch(session, [step.id])
-        attempts.claim(session, step_id=step.id, number=1, host="pi-1", lease_s=20)
-        assert session.get_one(Step, step.id).phase == "running"
+        add_token(session, "theirs", "user", project="other")
 
+    def running(bearer: str) -> list[str]:
+        views = client.get("/v1/hosts", headers={"Authorization": f"Bearer {bearer}"}).json()
+        return next(view["running"] for view in views if view["name"] == "pi-1")
 
-def test_tests_are_asked_for_daily_and_not_of_a_host_that_just_joined(farm: Farm, client: TestClient) -> None:
-    attest(client, "pi-1", enroll(client, "pi-1"))
-    attest(client, "pi-2", enroll(client, "pi-2"))
-    with farm.ledger.transaction() as session:
-        session.get_one(Host, "pi-2").joined = func.now() - timedelta(days=2)
-
-    for _ in range(2):
-        farm.ledger.run(lambda session: ask_due(session, farm.config))
-
-    with farm.ledger.transaction() as session:
-        assert [(t.host, t.asked_by) for t in session.scalars(select(SelfTest))] == [("pi-2", "daily")]
+    assert running("token") == ["one"]
+    assert running("theirs") == ["onnx-to-tflite · another project's"]
+    answer = client.get("/v1/hosts/pi-1/self-tests", headers={"Authorization": "Bearer theirs"})
+    assert answer.status_code == 404

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from farm.domain.selftest import figures_of, judge
+from farm.domain.selftest import IN_INTEGERS, figures_of, judge
+from farm.ledger.selftests import RUNTIMES
 from tests import report_samples as samples
+from workers.runtimes.reference_model import INTEGER, self_test_model
 
 HOST = "bench-1"
 
@@ -94,6 +96,14 @@ def test_a_float_reference_under_60_db_fails_and_is_no_drift() -> None:
     assert "reaches 41.3 dB here; 60 dB are needed" in finding.reasons[0]
     assert judge(HOST, figures(sqnr_db=60.0), STEADY).verdict == "passed"
     assert judge(HOST, figures(sqnr_db=41.3, emulated=True), STEADY).quarantines
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_quantum_of_a_model_in_integers_is_no_fault_of_its_host(runtime: str) -> None:
+    in_integers = self_test_model(runtime).name == INTEGER
+
+    assert (runtime in IN_INTEGERS) is in_integers
+    assert judge(HOST, figures(sqnr_db=45.0, runtime=runtime), STEADY).quarantines is not in_integers
 
 
 def test_a_test_whose_outputs_nobody_compared_does_not_pass() -> None:

@@ -1,0 +1,136 @@
+"""Self-tests of hosts: when they are asked for, what they run, what comes of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi.testclient import TestClient
+from sqlalchemy import func, select, update
+
+from farm.control.selftests import ask_due, begin_tests, judge_tests
+from farm.ledger import attempts, steps
+from farm.ledger.tables import Host, Job, Result, SelfTest, Step
+from tests.control_fixtures import Farm, farm, planned, row_of, whole_farm
+from tests.host_calls import attest, call, claimed, client, enroll, host_now
+
+__all__ = ["client", "farm", "whole_farm"]
+CONDITIONS = {"valid": True, "reasons": [], "emulated": False}
+
+
+def end_test(farm: Farm, body: dict[str, Any]) -> None:
+    """Let the job of the one running self-test end with a result."""
+    with farm.ledger.transaction() as session:
+        (row,) = session.scalars(select(SelfTest).where(SelfTest.verdict == "running"))
+        job = session.get_one(Job, row.job_id)
+        session.add(Result(job_id=job.id, position=0, listed=True, concluded=True, published=True, body=body))
+        job.state, job.ended = "succeeded", func.now()
+    farm.ledger.run(lambda session: judge_tests(session, farm.config))
+
+
+def test_a_self_test_is_a_pinned_job_and_its_figures_are_the_hosts_history(farm: Farm, client: TestClient) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    (asked,) = call(client, "/hosts/pi-1/self-tests").json()
+    (same,) = call(client, "/hosts/pi-1/self-tests").json()
+    assert asked["asked"] == same["asked"], "one that is under way is not asked for twice"
+
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    with farm.ledger.transaction() as session:
+        job = session.get_one(Job, session.scalars(select(SelfTest.job_id)).one())
+    assert (job.request["host"], job.request["runtimes"], job.labels) == (
+        "pi-1",
+        ["onnxruntime"],
+        {"self-test": "pi-1"},
+    )
+
+    summary = {"p50": 900.0, "noise_floor_ratio": 0.05}
+    conditions = {"valid": True, "emulated": False}
+    end_test(farm, {"execution_summary": summary, "conditions": conditions, "numerics": {"sqnr_db": 130.0}})
+    views = {view["name"]: view for view in client.get("/v1/hosts", headers={"Authorization": "Bearer token"}).json()}
+    assert views["pi-1"]["noise_floor_ratio"] == 0.05
+    assert views["pi-1"]["self_test"]["verdict"] == "passed"
+
+
+def test_a_host_that_computes_otherwise_is_quarantined_and_may_still_test_itself(
+    farm: Farm, client: TestClient
+) -> None:
+    attest(client, "pi-1", enroll(client, "pi-1"))
+    call(client, "/hosts/pi-1/self-tests")
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    end_test(farm, {"failure_type": "numerics-broken", "message": "scores: 3.1 dB under the source's."})
+
+    assert "computes otherwise than its peers: scores: 3.1 dB" in (host_now(farm, "pi-1").quarantine_reason or "")
+    call(client, "/hosts/pi-1/self-tests")
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    with farm.ledger.transaction() as session:
+        job_id = session.scalars(select(SelfTest.job_id).where(SelfTest.verdict == "running")).one()
+        session.get_one(Job, job_id)
+        steps.enlist(session, session.get_one(Job, job_id), [planned("test-step")])
+        session.flush()
+        step = row_of(session, session.get_one(Job, job_id), "test-step")
+        steps.dispatch(session, [step.id])
+        attempts.claim(session, step_id=step.id, number=1, host="pi-1", lease_s=20)
+        assert session.get_one(Step, step.id).phase == "running"
+
+
+def asked_for(farm: Farm) -> list[tuple[str, str]]:
+    farm.ledger.run(lambda session: ask_due(session, farm.config))
+    with farm.ledger.transaction() as session:
+        return sorted((test.host, test.asked_by) for test in session.scalars(select(SelfTest)))
+
+
+def joined_ago(farm: Farm, name: str, ago: timedelta) -> None:
+    with farm.ledger.transaction() as session:
+        session.get_one(Host, name).joined = func.now() - ago
+
+
+def test_tests_are_asked_for_daily_and_first_when_a_host_that_joined_has_nothing_to_do(
+    farm: Farm, client: TestClient
+) -> None:
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    assert asked_for(farm) == [], "it only just joined"
+    joined_ago(farm, "pi-1", timedelta(minutes=2))
+    claimed(farm, client, "pi-1", token)
+    assert asked_for(farm) == [], "it is at work"
+    joined_ago(farm, "pi-1", timedelta(minutes=11))
+    assert asked_for(farm) == [("pi-1", "daily")], "it never rests"
+
+    attest(client, "pi-2", enroll(client, "pi-2"), serves=["target.x86-64-v4", "host.pi-2"])
+    joined_ago(farm, "pi-2", timedelta(minutes=2))
+    assert asked_for(farm) == asked_for(farm) == [("pi-1", "daily"), ("pi-2", "daily")]
+    with farm.ledger.transaction() as session:
+        session.execute(update(SelfTest).values(verdict="passed", asked=func.now() - timedelta(days=2)))
+    assert asked_for(farm) == [("pi-1", "daily")] * 2 + [("pi-2", "daily")] * 2
+
+
+def drifted(farm: Farm, name: str, p50_us: float, *, drifts: bool) -> None:
+    figures = {"p50_us": p50_us, "valid": True, "drifts": drifts, "noise_floor_ratio": 0.02}
+    with farm.ledger.transaction() as session:
+        session.add(SelfTest(host=name, runtime="onnxruntime", asked_by="daily", verdict="passed", figures=figures))
+
+
+def test_a_release_ends_a_drifts_quarantine_and_begins_a_new_history(farm: Farm, client: TestClient) -> None:
+    """An operator who changed a board's clock has it measured as it is now."""
+    token = enroll(client, "pi-1")
+    attest(client, "pi-1", token)
+    for p50_us in (900.0, 905.0, 899.0, 902.0):
+        drifted(farm, "pi-1", p50_us, drifts=False)
+    drifted(farm, "pi-1", 1500.0, drifts=True)
+    slow = {
+        "execution_summary": {"p50": 1500.0, "noise_floor_ratio": 0.02},
+        **{"conditions": CONDITIONS, "numerics": {"sqnr_db": 130.0}},
+    }
+    run_test(farm, client, "pi-1", slow)
+    assert "1.66 times its median" in (host_now(farm, "pi-1").quarantine_reason or "")
+
+    call(client, "/hosts/pi-1/release")
+    run_test(farm, client, "pi-1", slow)
+
+    assert host_now(farm, "pi-1").quarantined is None
+
+
+def run_test(farm: Farm, client: TestClient, name: str, body: dict[str, Any]) -> None:
+    call(client, f"/hosts/{name}/self-tests")
+    farm.ledger.run(lambda session: begin_tests(session, farm.store, farm.config))
+    end_test(farm, body)
