@@ -96,7 +96,8 @@ class Row:
 
     @property
     def _specs(self) -> dict[str, Any]:
-        return {"input_specs": self.fixed, "output_specs": self.facts.outputs}
+        ranges = self.facts.extra.get("ranges") or None
+        return {"input_specs": self.fixed, "output_specs": self.facts.outputs, "ranges": ranges}
 
     def _options(self, spec: StageSpec, **told: Any) -> Any:
         """Fill in a stage's options: the tensors, the recipe where the stage asks for it, and what is told."""
@@ -119,8 +120,10 @@ class Row:
         reference = Input("samples", step=samples, output="samples")
         checks, layers = self._checks(route, made, reference), self._layers(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
-        measure = self._on_target(Kind.MEASURE, (at,), **self.steps.wanted.measuring.options(self.target.threads))
-        probe = self._on_target(Kind.MEASURE, (at,), threads=self.target.threads, **PROBE) if self._is_tried else None
+        measuring = self.steps.wanted.measuring.options(self.target.threads)
+        measure = self._on_target(Kind.MEASURE, (at,), **measuring)
+        short = {"threads": measuring["threads"], **PROBE}
+        probe = self._on_target(Kind.MEASURE, (at,), **short) if self._is_tried else None
         evaluate: str | None = None
         evaluation: tuple[str, ...] = ()
         scoring = self.model.evaluation or (self.model.calibration if self._agreement_is_asked else None)
@@ -259,9 +262,7 @@ class Row:
         if spec is None:
             raise EnvironmentMissing(f"No stage runs a source of format {source}.")
         given = (Input("samples", artifact=data),) if data else ()
-        ranges = None if data else self.facts.extra.get("ranges")
-        told = {"ranges": ranges} if ranges else {}
-        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **told, **part)
+        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **part)
 
     def _on_target(self, kind: Kind, inputs: tuple[Input, ...], **options: Any) -> str:
         spec = self.steps.world.catalogue.of_kind(kind, runtime=self.runtime)

@@ -68,11 +68,13 @@ class Verdict:
 class Options:
     """What every stage may be told; a stage with more subclasses this.
 
-    `input_specs` are the source model's inputs with every axis fixed, `output_specs` its outputs as inspected.
+    `input_specs` are the source model's inputs with every axis fixed, `output_specs` its outputs as inspected;
+    `ranges` are the least and the greatest value of the inputs that declare them.
     """
 
     input_specs: tuple[TensorSpec, ...] = ()
     output_specs: tuple[TensorSpec, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

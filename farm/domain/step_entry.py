@@ -14,7 +14,7 @@ from farm.domain.stage import Kind
 
 HARNESS = "workers.stages.harness"
 """What runs one stage on a folder that holds call.json and the inputs."""
-SPECS = ("input_specs", "output_specs")
+SPECS = ("input_specs", "output_specs", "ranges")
 PEAK = "peak_memory_bytes"
 """The fact that says how much memory a transform's run took at most, beyond what its warm process had already."""
 

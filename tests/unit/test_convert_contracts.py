@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from farm.domain.artifact import Binding, Contract
 from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken, RequestError
 from farm.domain.facts import TensorSpec
-from workers.stages.contracts import compose, prove_float
-from workers.stages.samples import seeded_probe
+from workers.stages.contracts import compose, probes, prove_float
+from workers.stages.samples import artifact_ranges, seeded_probe
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -170,3 +170,20 @@ def test_a_detector_that_sees_nothing_in_noise_is_proven_on_another_probe() -> N
         )
 
     assert prove_float(GIVEN, faint(0.0), faint(1e-9)).sqnr_db > 100
+
+
+def test_probes_stay_within_the_ranges_of_the_source_whatever_its_inputs_are_called_now() -> None:
+    source, became = TensorSpec("x", "float32", (1, 50)), TensorSpec("args_0", "float32", (1, 50))
+    bound = Contract((Binding(source, became),), (Binding(SEEN, SEEN),))
+    found = list(probes(bound, Model((became,), (SEEN,), lambda feeds: {"seen": feeds["args_0"]}), {"x": (3.0, 4.0)}))
+
+    assert len(found) == 2
+    for feeds, _ in found:
+        assert 3.0 <= feeds["args_0"].min() < feeds["args_0"].max() <= 4.0
+
+
+def test_a_quantized_input_spans_its_integers_not_the_range_of_reals() -> None:
+    source = TensorSpec("x", "float32", (1, 50))
+    bound = Contract((Binding(source, TensorSpec("x", "int8", (1, 50), 0.1, 0)),), ())
+
+    assert artifact_ranges(bound, {"x": (3.0, 4.0)}) == {}

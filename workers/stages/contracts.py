@@ -19,7 +19,7 @@ from farm.domain.recipe import RECIPES
 from workers.runtimes import Session
 from workers.runtimes.binding import dequantize, to_artifact
 from workers.stages.compare.numerics import CAP_DB, OutputError
-from workers.stages.samples import Feeds, seeded_probe
+from workers.stages.samples import Feeds, Ranges, artifact_ranges, seeded_probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -155,8 +155,8 @@ def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float:
     return error.sqnr_db
 
 
-def probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
-    """Yield inputs and outputs of the model, standard normal first.
+def probes(given: Contract, source: Session, ranges: Ranges | None = None) -> Iterator[tuple[Feeds, Feeds]]:
+    """Yield inputs and outputs of the model, standard normal first, or within the `ranges` of the source's inputs.
 
     The domain of log or sqrt may need the positive one, and a detector that sees nothing in noise answers too little
     there to compare. Answers that are not finite are left out: nothing can be compared with them.
@@ -165,8 +165,9 @@ def probes(given: Contract, source: Session) -> Iterator[tuple[Feeds, Feeds]]:
         RequestError: the model answers every probe with values that are not finite.
     """
     specs, answered, bad = tuple(binding.artifact for binding in given.inputs), False, ""
+    told = artifact_ranges(given, ranges)
     for positive in (False, True):
-        probe = seeded_probe(specs, positive=positive)
+        probe = seeded_probe(specs, told, positive=positive)
         expected = source.run(probe)
         if all_finite(expected):
             answered = True

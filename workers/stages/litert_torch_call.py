@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.domain.facts import TensorSpec
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, example_tensors
 from workers.stages.tool_calls import tool_call
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ TOOLS = ("litert-torch", "litert-converter", "torch")
 PRELOAD = ("torch", "torch.export", "litert_torch", "onnxruntime", "ai_edge_litert.interpreter")
 
 
-def convert_module(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], path: Path) -> None:
-    """Write the TFLite form of a torch module that takes `inputs` in order.
+def convert_module(
+    module: torch.nn.Module, inputs: tuple[TensorSpec, ...], path: Path, *, ranges: Ranges | None = None
+) -> None:
+    """Write the TFLite form of a torch module that takes `inputs` in order, traced on values within `ranges`.
 
     Raises:
         ConversionFailed: an operator without a lowering, or a module that torch.export does not take.
@@ -30,6 +32,5 @@ def convert_module(module: torch.nn.Module, inputs: tuple[TensorSpec, ...], path
     import litert_torch
     import torch
 
-    arguments = tuple(torch.from_numpy(array) for array in seeded_probe(inputs).values())
     with tool_call("litert-torch"), torch.no_grad():
-        litert_torch.convert(module, arguments).export(str(path))
+        litert_torch.convert(module, example_tensors(inputs, ranges)).export(str(path))

@@ -17,7 +17,7 @@ from farm.domain.errors import ContractMismatch
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes.openvino import named_ports, refusals
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.tool_calls import python_command, python_specs, tool_call
 from workers.stages.transforms import interface, proven
 
 if TYPE_CHECKING:
@@ -102,6 +102,28 @@ def _mismatch(ports: Sequence[Any], names: Sequence[str]) -> ContractMismatch:
     return ContractMismatch(f"The model has the tensors {', '.join(names) or 'none'}, OpenVINO's form of it {found}.")
 
 
+def convert_torch(
+    model: object, inputs: tuple[TensorSpec, ...], outputs: list[str], example: tuple[object, ...] | None = None
+) -> openvino.Model:
+    """Convert an exported program, or a TorchScript module with an example of its inputs; axes fixed, tensors named."""
+    import openvino
+
+    converted: openvino.Model = openvino.convert_model(model, example_input=example)
+    name_by_place(converted, [spec.name for spec in inputs], outputs)
+    fix_axes(converted, inputs)
+    return converted
+
+
+def read(file: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> openvino.Model:
+    """Convert a file that openvino reads by itself; axes fixed, tensors named as in the file."""
+    import openvino
+
+    model: openvino.Model = openvino.convert_model(file)
+    fix_axes(model, inputs)
+    rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})
+    return model
+
+
 def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
     """Convert a file that openvino reads by itself; tensors keep the file's names and order.
 
@@ -109,25 +131,20 @@ def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
         ConversionFailed: an operator without a conversion rule, named.
         NumericsBroken: the IR does not compute the model's function.
     """
-    import openvino
-
     inputs, outputs = interface(given)
     with openvino_call():
-        model = openvino.convert_model(file)
-        fix_axes(model, inputs)
-        rename(model, {spec.name: spec.name for spec in inputs}, {name: name for name in outputs})
-        path = save(model, given.work)
-    shapes = {spec.name: list(spec.static_shape) for spec in inputs}
+        path = save(read(file, inputs, outputs), given.work)
+    name = f"model/{file.name}" if given.files["model"].is_dir() else f"model{file.suffix}"
     return proven(
         given,
         path,
         source=source,
         target=Format.OPENVINO_IR,
         reproduce=python_command(
-            "import openvino",
-            f"model = openvino.convert_model('model{file.suffix}')",
-            f"model.reshape({shapes!r})",
-            "openvino.save_model(model, 'openvino/model.xml', compress_to_fp16=False)",
+            "from pathlib import Path",
+            "from farm.domain.facts import TensorSpec",
+            "from workers.stages.openvino_models import read, save",
+            f"save(read(Path({name!r}), {python_specs(inputs)}, {outputs!r}), Path('.'))",
         ),
     )
 

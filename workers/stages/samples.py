@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,73 @@ from workers.stages.npz import NpzReader, row_digest
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 SEED = 20_260
 Feeds = dict[str, "NDArray[Any]"]
 
 
-def seeded_probe(specs: tuple[TensorSpec, ...], *, seed: int = SEED, positive: bool = False) -> Feeds:
+Ranges = Mapping[str, tuple[float, float]]
+"""The least and the greatest value of inputs, by name."""
+
+
+def seeded_probe(
+    specs: tuple[TensorSpec, ...], ranges: Ranges | None = None, *, seed: int = SEED, positive: bool = False
+) -> Feeds:
     """Make one input per tensor whose elements all differ, so that a swapped axis changes the result.
 
     Floats are standard normal, or uniform in [0, 1) when `positive`; bytes span their range; wider integers
-    and booleans are 0 or 1, valid as token, mask and index of nearly every model.
+    and booleans are 0 or 1, valid as token, mask and index of nearly every model. What `ranges` names is uniform
+    between those ends, both included where it is an integer.
+
+    Raises:
+        BadData: a range that holds no value of its input's dtype.
     """
     import numpy as np
 
-    rng = np.random.default_rng(seed)
-    return {spec.name: _draw(rng, spec, positive) for spec in specs}
+    rng, told = np.random.default_rng(seed), ranges or {}
+    return {
+        spec.name: between(rng, spec, told[spec.name]) if spec.name in told else _draw(rng, spec, positive)
+        for spec in specs
+    }
+
+
+def example_tensors(
+    specs: tuple[TensorSpec, ...], ranges: Ranges | None = None, *, seed: int = SEED
+) -> tuple[torch.Tensor, ...]:
+    """Return a seeded probe as torch tensors in order, for what has to run a module to convert it."""
+    import torch
+
+    return tuple(torch.from_numpy(array) for array in seeded_probe(specs, ranges, seed=seed).values())
+
+
+def artifact_ranges(contract: Contract, ranges: Ranges | None) -> dict[str, tuple[float, float]]:
+    """Name the ranges of a source's inputs as its artifact does; quantized inputs span their integers, so have none."""
+    told = ranges or {}
+    return {
+        binding.artifact.name: told[binding.source.name]
+        for binding in contract.inputs
+        if binding.source.name in told and binding.artifact.scale is None
+    }
+
+
+def between(rng: np.random.Generator, spec: TensorSpec, ends: tuple[float, float]) -> NDArray[Any]:
+    """Draw a tensor uniformly between two ends, both included where it holds integers.
+
+    Raises:
+        BadData: no value of its dtype lies between them.
+    """
+    import numpy as np
+
+    (low, high), dtype = ends, np.dtype(spec.dtype)
+    if dtype.kind not in "iu":
+        return np.asarray(rng.uniform(low, high, spec.static_shape)).astype(dtype)
+    limits = np.iinfo(dtype)
+    least, most = max(math.ceil(low), limits.min), min(math.floor(high), limits.max)
+    if least > most:
+        raise BadData(f"The declared range {low:g} … {high:g} holds no value of {dtype}.")
+    return np.asarray(rng.integers(least, most, spec.static_shape, dtype=dtype, endpoint=True))
 
 
 def iterate_samples(path: Path, input_specs: tuple[TensorSpec, ...], contract: Contract | None) -> Iterator[Feeds]:

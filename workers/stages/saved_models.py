@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import TensorSpec
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, example_tensors
 from workers.stages.tool_calls import tool_call
 
 if TYPE_CHECKING:
@@ -60,7 +60,14 @@ def save(
         tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
 
 
-def save_module(module: torch.nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str], folder: Path) -> None:
+def save_module(
+    module: torch.nn.Module,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[str],
+    folder: Path,
+    *,
+    ranges: Ranges | None = None,
+) -> None:
     """Write a torch module of fixed axes as the StableHLO that litert-torch lowers it to, in one XlaCallModule.
 
     Raises:
@@ -70,7 +77,7 @@ def save_module(module: torch.nn.Module, inputs: Sequence[TensorSpec], outputs: 
     import torch
     from litert_torch.backend import export, tf_integration
 
-    arguments = tuple(torch.from_numpy(array) for array in seeded_probe(tuple(inputs)).values())
+    arguments = example_tensors(tuple(inputs), ranges)
     with tool_call("litert-torch", tf.errors.OpError), torch.no_grad():
         lowered = export.exported_program_to_mlir(torch.export.export(module, arguments))
         function = tf_integration.mlir_to_tf_function(lowered)

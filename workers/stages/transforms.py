@@ -14,6 +14,7 @@ from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
 from workers.runtimes.files import tree_size_bytes
 from workers.stages.contracts import probes, prove_answers
+from workers.stages.samples import artifact_ranges
 from workers.stages.tool_calls import FOREIGN, tool_version
 
 LARGE_BYTES = 256 << 20
@@ -29,6 +30,11 @@ def interface(given: StageInput) -> tuple[tuple[TensorSpec, ...], list[str]]:
     """Return the inputs of files["model"] and the names of its outputs, in the source's order."""
     contract = given_contract(given)
     return tuple(b.artifact for b in contract.inputs), [b.artifact.name for b in contract.outputs]
+
+
+def ranges_of(given: StageInput) -> dict[str, tuple[float, float]]:
+    """Return the declared ranges of the inputs of files["model"], by their names there."""
+    return artifact_ranges(given_contract(given), given.options.ranges)
 
 
 def open_artifact(kind: Format, path: Path) -> Session:
@@ -73,7 +79,8 @@ def proven(
         NumericsBroken: it does not compute the model's function.
     """
     contract = given_contract(given)
-    answered = probes(contract, opened or runtime_of(source).load(given.files["model"]))
+    model = opened or runtime_of(source).load(given.files["model"])
+    answered = probes(contract, model, given.options.ranges)
     if tree_size_bytes(given.files["model"]) > LARGE_BYTES:
         answered = iter(list(answered))
         gc.collect()

@@ -16,9 +16,10 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.convert.onnx_to_tflite_via_torch import NEEDS_TORCHVISION, UNKNOWN, torch_module
+from workers.stages.samples import Ranges
 from workers.stages.saved_models import LOWER_PRELOAD, LOWER_TOOLS, save_module, signature_names
 from workers.stages.tool_calls import python_command, python_specs
-from workers.stages.transforms import interface, proven
+from workers.stages.transforms import interface, proven, ranges_of
 
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdict:
@@ -45,7 +46,7 @@ def run(given: StageInput) -> StageOutput:
     """
     inputs, outputs = interface(given)
     folder = given.work / "model"
-    convert(given.files["model"], inputs, outputs, folder)
+    convert(given.files["model"], inputs, outputs, folder, ranges=ranges_of(given))
     return proven(
         given,
         folder,
@@ -56,11 +57,14 @@ def run(given: StageInput) -> StageOutput:
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
             "from workers.stages.convert.onnx_to_tf_savedmodel import convert",
-            f"convert(Path('model.onnx'), {python_specs(inputs)}, {outputs!r}, Path('model'))",
+            f"convert(Path('model.onnx'), {python_specs(inputs)}, {outputs!r}, Path('model'), "
+            f"ranges={ranges_of(given)!r})",
         ),
     )
 
 
-def convert(source: Path, inputs: tuple[TensorSpec, ...], outputs: list[str], folder: Path) -> None:
+def convert(
+    source: Path, inputs: tuple[TensorSpec, ...], outputs: list[str], folder: Path, *, ranges: Ranges | None = None
+) -> None:
     """Write `folder` from the ONNX file `source`, whose axes are fixed as `inputs` say."""
-    save_module(torch_module(source, inputs), inputs, outputs, folder)
+    save_module(torch_module(source, inputs, ranges), inputs, outputs, folder, ranges=ranges)

@@ -25,9 +25,9 @@ from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
 from workers.stages.onnx_files import fix_axes, load_inlined
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, example_tensors
 from workers.stages.tool_calls import python_command, python_specs, tool_call
-from workers.stages.transforms import given_contract, proven
+from workers.stages.transforms import given_contract, proven, ranges_of
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +63,7 @@ def run(given: StageInput) -> StageOutput:
     """
     inputs = tuple(binding.artifact for binding in given_contract(given).inputs)
     path = given.work / "model.tflite"
-    convert(given.files["model"], inputs, path)
+    convert(given.files["model"], inputs, path, ranges=ranges_of(given))
     return proven(
         given,
         path,
@@ -74,17 +74,17 @@ def run(given: StageInput) -> StageOutput:
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
             "from workers.stages.convert.onnx_to_tflite_via_torch import convert",
-            f"convert(Path('model.onnx'), {python_specs(inputs)}, Path('model.tflite'))",
+            f"convert(Path('model.onnx'), {python_specs(inputs)}, Path('model.tflite'), ranges={ranges_of(given)!r})",
         ),
     )
 
 
-def convert(source: Path, inputs: tuple[TensorSpec, ...], path: Path) -> None:
+def convert(source: Path, inputs: tuple[TensorSpec, ...], path: Path, *, ranges: Ranges | None = None) -> None:
     """Write `path` from the ONNX file `source`, whose axes are fixed as `inputs` say."""
-    convert_module(torch_module(source, inputs), inputs, path)
+    convert_module(torch_module(source, inputs, ranges), inputs, path, ranges=ranges)
 
 
-def torch_module(source: Path, inputs: tuple[TensorSpec, ...]) -> torch.fx.GraphModule:
+def torch_module(source: Path, inputs: tuple[TensorSpec, ...], ranges: Ranges | None = None) -> torch.fx.GraphModule:
     """Return an ONNX file as a torch module of fixed axes.
 
     Raises:
@@ -93,7 +93,7 @@ def torch_module(source: Path, inputs: tuple[TensorSpec, ...]) -> torch.fx.Graph
     model = load_inlined(source)
     fix_axes(model, inputs)
     with tool_call("onnx2torch"):
-        return _traced(_to_torch(_folded(model)), inputs)
+        return _traced(_to_torch(_folded(model)), example_tensors(inputs, ranges))
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -125,14 +125,13 @@ def _without_torchvision() -> Iterator[None]:
         yield
 
 
-def _traced(module: torch.fx.GraphModule, inputs: tuple[TensorSpec, ...]) -> torch.fx.GraphModule:
+def _traced(module: torch.fx.GraphModule, arguments: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
     """Record one run as plain tensor operations, shapes and indices frozen at what they were."""
     import torch
     from torch.fx.experimental import proxy_tensor
 
     _mark_constants(module)
     proxy_tensor.CONSTANT_NUMEL_LIMIT = MAX_CONSTANT_ELEMENTS
-    arguments = [torch.from_numpy(array) for array in seeded_probe(inputs).values()]
     with torch.no_grad():
         return proxy_tensor.make_fx(module)(*arguments)
 

@@ -14,8 +14,7 @@ from farm.domain.codec import encode
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.hugging_face import load_folder
-from workers.stages.export.hugging_face_lines import build_lines
-from workers.stages.export.modules import PROGRAM_PRELOAD, export_program
+from workers.stages.export.modules import HUGGING_FACE_LINES, PROGRAM_PRELOAD, export_program
 
 
 @stage(
@@ -37,6 +36,6 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the program does not compute the model's function.
     """
     session, kind, _ = load_folder(given.files["model"])
-    made = export_program(given, session, Format.HUGGING_FACE, lines=build_lines(kind))
+    made = export_program(given, session, Format.HUGGING_FACE, lines=HUGGING_FACE_LINES)
     told = {"cache": encode(kind.cache)} if kind.cache else {}
     return replace(made, facts={**made.facts, **told})

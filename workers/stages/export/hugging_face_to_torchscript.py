@@ -10,8 +10,7 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.hugging_face import load_folder
-from workers.stages.export.hugging_face_lines import build_lines
-from workers.stages.export.modules import SCRIPT_PRELOAD, trace_module
+from workers.stages.export.modules import HUGGING_FACE_LINES, SCRIPT_PRELOAD, trace_module
 
 
 @stage(
@@ -33,5 +32,5 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: torch.jit does not trace the model.
         NumericsBroken: the trace does not compute the model's function.
     """
-    session, kind, _ = load_folder(given.files["model"])
-    return trace_module(given, session, Format.HUGGING_FACE, lines=build_lines(kind))
+    session = load_folder(given.files["model"])[0]
+    return trace_module(given, session, Format.HUGGING_FACE, lines=HUGGING_FACE_LINES)

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 from farm.domain.facts import TensorSpec
 from workers.runtimes.torch_exported_program import load_program
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, example_tensors
+from workers.stages.tool_calls import python_specs
 from workers.stages.training_mode import refuse_training_program
 
 if TYPE_CHECKING:
     import torch
 
 
-def load_fixed_program(path: Path, input_specs: tuple[TensorSpec, ...]) -> torch.export.ExportedProgram:
+def load_fixed_program(
+    path: Path, input_specs: tuple[TensorSpec, ...], ranges: Ranges | None = None
+) -> torch.export.ExportedProgram:
     """Load a .pt2; axes it leaves open are fixed as `input_specs` say, by exporting its module again.
 
     Raises:
@@ -26,14 +29,14 @@ def load_fixed_program(path: Path, input_specs: tuple[TensorSpec, ...]) -> torch
     refuse_training_program(program)
     if not program.range_constraints:
         return program
-    arguments = tuple(torch.from_numpy(array) for array in seeded_probe(input_specs).values())
-    return torch.export.export(program.module(), arguments)
+    return torch.export.export(program.module(), example_tensors(input_specs, ranges))
 
 
-def load_lines(input_specs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
-    """Return the lines of Python that do what `load_fixed_program` does, for a command that repeats a call."""
-    zeros = ", ".join(f"torch.zeros({spec.static_shape}, dtype=torch.{spec.dtype})" for spec in input_specs)
+def load_lines(input_specs: tuple[TensorSpec, ...], ranges: Ranges | None = None) -> tuple[str, ...]:
+    """Return the lines of Python that call `load_fixed_program`, for a command that repeats a call."""
     return (
-        "program = torch.export.load('model.pt2')",
-        f"program = torch.export.export(program.module(), ({zeros},)) if program.range_constraints else program",
+        "from pathlib import Path",
+        "from farm.domain.facts import TensorSpec",
+        "from workers.stages.export.programs import load_fixed_program",
+        f"program = load_fixed_program(Path('model.pt2'), {python_specs(input_specs)}, {ranges!r})",
     )

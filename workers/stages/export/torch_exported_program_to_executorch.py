@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.executorch_call import LOWER_LINES, PRELOAD, TOOLS, write_program
+from workers.stages.executorch_call import PRELOAD, TOOLS, write_program
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.tool_calls import python_command
 from workers.stages.transforms import proven
@@ -34,7 +34,7 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without an ExecuTorch kernel.
         NumericsBroken: the file does not compute the program's function.
     """
-    program = load_fixed_program(given.files["model"], given.options.input_specs)
+    program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
     path = given.work / "model.pte"
     facts = write_program(program, path)
     return proven(
@@ -44,5 +44,9 @@ def run(given: StageInput) -> StageOutput:
         target=Format.EXECUTORCH,
         facts=facts,
         inputs_as="input",
-        reproduce=python_command("import torch", *load_lines(given.options.input_specs), *LOWER_LINES),
+        reproduce=python_command(
+            *load_lines(given.options.input_specs, given.options.ranges),
+            "from workers.stages.executorch_call import write_program",
+            "write_program(program, Path('model.pte'))",
+        ),
     )

@@ -43,14 +43,15 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the ONNX file does not compute the program's function.
     """
     contract = given_contract(given)
-    program = load_fixed_program(given.files["model"], given.options.input_specs)
+    program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
     external = weights_bytes(program) > EXTERNAL_OVER_BYTES
     path = given.work / "model" if external else given.work / "model.onnx"
     names: dict[str, Any] = {
         "input_names": [binding.artifact.name for binding in contract.inputs],
         "output_names": [binding.artifact.name for binding in contract.outputs],
     }
-    _write(program, path / "model.onnx" if external else path, names, external=external)
+    file = path / "model.onnx" if external else path
+    write(program, file, names, external=external)
     del program
     return proven(
         given,
@@ -59,15 +60,15 @@ def run(given: StageInput) -> StageOutput:
         target=Format.ONNX,
         facts={"opset": OPSET},
         reproduce=python_command(
-            "import torch",
-            *load_lines(given.options.input_specs),
-            f"torch.onnx.export(program, (), 'model.onnx', dynamo=True, opset_version={OPSET}, "
-            f"external_data={external}, **{names!r})",
+            *load_lines(given.options.input_specs, given.options.ranges),
+            "from workers.stages.export.torch_exported_program_to_onnx import write",
+            f"write(program, Path({str(file.relative_to(given.work))!r}), {names!r}, external={external})",
         ),
     )
 
 
-def _write(program: torch.export.ExportedProgram, file: Path, names: dict[str, Any], *, external: bool) -> None:
+def write(program: torch.export.ExportedProgram, file: Path, names: dict[str, Any], *, external: bool) -> None:
+    """Write `file`, its weights beside it where they are to be external; `names` are those of inputs and outputs."""
     import torch
 
     file.parent.mkdir(exist_ok=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.export.programs import load_fixed_program, load_lines
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, name_by_place, openvino_call, save
-from workers.stages.tool_calls import python_command
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, convert_torch, openvino_call, save
+from workers.stages.tool_calls import python_command, python_specs
 from workers.stages.transforms import interface, proven
 
 
@@ -33,23 +33,18 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without a conversion rule, named.
         NumericsBroken: the IR does not compute the program's function.
     """
-    import openvino
-
     inputs, outputs = interface(given)
-    program = load_fixed_program(given.files["model"], given.options.input_specs)
+    program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
     with openvino_call():
-        model = openvino.convert_model(program)
-        name_by_place(model, [spec.name for spec in inputs], outputs)
-        fix_axes(model, inputs)
-        path = save(model, given.work)
+        path = save(convert_torch(program, inputs, outputs), given.work)
     return proven(
         given,
         path,
         source=Format.TORCH_EXPORTED_PROGRAM,
         target=Format.OPENVINO_IR,
         reproduce=python_command(
-            "import openvino, torch",
-            *load_lines(given.options.input_specs),
-            "openvino.save_model(openvino.convert_model(program), 'openvino/model.xml', compress_to_fp16=False)",
+            *load_lines(given.options.input_specs, given.options.ranges),
+            "from workers.stages.openvino_models import convert_torch, save",
+            f"save(convert_torch(program, {python_specs(inputs)}, {outputs!r}), Path('.'))",
         ),
     )

@@ -14,7 +14,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.saved_models import LOWER_PRELOAD, LOWER_TOOLS, save_module, signature_names
 from workers.stages.tool_calls import python_command, python_specs
-from workers.stages.transforms import interface, proven
+from workers.stages.transforms import interface, proven, ranges_of
 
 
 @stage(
@@ -36,9 +36,9 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the SavedModel does not compute the program's function.
     """
     inputs, outputs = interface(given)
-    program = load_fixed_program(given.files["model"], given.options.input_specs)
+    program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
     folder = given.work / "model"
-    save_module(program.module(), inputs, outputs, folder)
+    save_module(program.module(), inputs, outputs, folder, ranges=ranges_of(given))
     return proven(
         given,
         folder,
@@ -46,11 +46,9 @@ def run(given: StageInput) -> StageOutput:
         target=Format.TF_SAVEDMODEL,
         inputs_as=signature_names([spec.name for spec in inputs]),
         reproduce=python_command(
-            "import torch",
-            "from pathlib import Path",
-            "from farm.domain.facts import TensorSpec",
+            *load_lines(given.options.input_specs, given.options.ranges),
             "from workers.stages.saved_models import save_module",
-            *load_lines(given.options.input_specs),
-            f"save_module(program.module(), {python_specs(inputs)}, {outputs!r}, Path('model'))",
+            f"save_module(program.module(), {python_specs(inputs)}, {outputs!r}, Path('model'), "
+            f"ranges={ranges_of(given)!r})",
         ),
     )

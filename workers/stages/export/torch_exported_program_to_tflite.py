@@ -10,8 +10,8 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
-from workers.stages.tool_calls import python_command
-from workers.stages.transforms import given_contract, proven
+from workers.stages.tool_calls import python_command, python_specs
+from workers.stages.transforms import given_contract, proven, ranges_of
 
 
 @stage(
@@ -32,9 +32,10 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without a lowering.
         NumericsBroken: the file does not compute the program's function.
     """
-    program = load_fixed_program(given.files["model"], given.options.input_specs)
+    program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
     path = given.work / "model.tflite"
-    convert_module(program.module(), tuple(b.artifact for b in given_contract(given).inputs), path)
+    inputs = tuple(binding.artifact for binding in given_contract(given).inputs)
+    convert_module(program.module(), inputs, path, ranges=ranges_of(given))
     return proven(
         given,
         path,
@@ -42,8 +43,9 @@ def run(given: StageInput) -> StageOutput:
         target=Format.TFLITE,
         inputs_as="args",
         reproduce=python_command(
-            "import litert_torch, torch",
-            *load_lines(given.options.input_specs),
-            "litert_torch.convert(program.module(), program.example_inputs[0]).export('model.tflite')",
+            *load_lines(given.options.input_specs, given.options.ranges),
+            "from workers.stages.litert_torch_call import convert_module",
+            f"convert_module(program.module(), {python_specs(inputs)}, Path('model.tflite'), "
+            f"ranges={ranges_of(given)!r})",
         ),
     )

@@ -10,8 +10,7 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torch_state_dict import load_built
-from workers.stages.export.modules import PROGRAM_PRELOAD, export_program
-from workers.stages.export.torch_state_dict_lines import build_lines
+from workers.stages.export.modules import PROGRAM_PRELOAD, STATE_DICT_LINES, export_program
 
 
 @stage(
@@ -33,4 +32,4 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the program does not compute the module's function.
     """
     built = load_built(given.files["model"])
-    return export_program(given, built.session, Format.TORCH_STATE_DICT, lines=build_lines(built))
+    return export_program(given, built.session, Format.TORCH_STATE_DICT, lines=STATE_DICT_LINES)

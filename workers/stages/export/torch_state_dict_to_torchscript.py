@@ -10,8 +10,7 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torch_state_dict import load_built
-from workers.stages.export.modules import SCRIPT_PRELOAD, trace_module
-from workers.stages.export.torch_state_dict_lines import build_lines
+from workers.stages.export.modules import SCRIPT_PRELOAD, STATE_DICT_LINES, trace_module
 
 
 @stage(
@@ -34,4 +33,4 @@ def run(given: StageInput) -> StageOutput:
         NumericsBroken: the trace does not compute the module's function.
     """
     built = load_built(given.files["model"])
-    return trace_module(given, built.session, Format.TORCH_STATE_DICT, lines=build_lines(built))
+    return trace_module(given, built.session, Format.TORCH_STATE_DICT, lines=STATE_DICT_LINES)

@@ -7,15 +7,19 @@ Limits: every axis is fixed; control flow that depends on data becomes If and Lo
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
-from workers.stages.samples import seeded_probe
-from workers.stages.tool_calls import python_command, tool_call
+from workers.stages.samples import example_tensors
+from workers.stages.tool_calls import python_command, python_specs, tool_call
 from workers.stages.training_mode import refuse_training_module
-from workers.stages.transforms import given_contract, proven
+from workers.stages.transforms import given_contract, proven, ranges_of
+
+if TYPE_CHECKING:
+    import torch
 
 OPSET = 17
 
@@ -38,8 +42,6 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without an ONNX form.
         NumericsBroken: the file does not compute the module's function.
     """
-    import torch
-
     contract = given_contract(given)
     inputs = tuple(binding.artifact for binding in contract.inputs)
     module = load_module(given.files["model"])
@@ -49,10 +51,9 @@ def run(given: StageInput) -> StageOutput:
         "input_names": [spec.name for spec in inputs],
         "output_names": [binding.artifact.name for binding in contract.outputs],
     }
-    arguments = tuple(torch.from_numpy(array) for array in seeded_probe(inputs).values())
+    ranges = ranges_of(given)
     with tool_call("torch"):
-        torch.onnx.export(module, arguments, path, dynamo=False, opset_version=OPSET, **names)
-    zeros = ", ".join(f"torch.zeros({spec.static_shape}, dtype=torch.{spec.dtype})" for spec in inputs)
+        write(module, example_tensors(inputs, ranges), path, names)
     return proven(
         given,
         path,
@@ -60,8 +61,19 @@ def run(given: StageInput) -> StageOutput:
         target=Format.ONNX,
         facts={"opset": OPSET},
         reproduce=python_command(
-            "import torch",
-            "module = torch.jit.load('model.pt').eval()",
-            f"torch.onnx.export(module, ({zeros},), 'model.onnx', dynamo=False, opset_version={OPSET}, **{names!r})",
+            "from pathlib import Path",
+            "from farm.domain.facts import TensorSpec",
+            "from workers.runtimes.torchscript import load_module",
+            "from workers.stages.export.torchscript_to_onnx import write",
+            "from workers.stages.samples import example_tensors",
+            f"example = example_tensors({python_specs(inputs)}, {ranges!r})",
+            f"write(load_module(Path('model.pt')), example, Path('model.onnx'), {names!r})",
         ),
     )
+
+
+def write(module: Any, example: tuple[torch.Tensor, ...], path: Path, names: dict[str, Any]) -> None:
+    """Write the ONNX form of a module that takes inputs like `example`; `names` are those of inputs and outputs."""
+    import torch
+
+    torch.onnx.export(module, example, path, dynamo=False, opset_version=OPSET, **names)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
-from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, fix_axes, name_by_place, openvino_call, save
-from workers.stages.samples import seeded_probe
-from workers.stages.tool_calls import python_command
+from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, convert_torch, openvino_call, save
+from workers.stages.samples import example_tensors
+from workers.stages.tool_calls import python_command, python_specs
 from workers.stages.training_mode import refuse_training_module
-from workers.stages.transforms import interface, proven
+from workers.stages.transforms import interface, proven, ranges_of
 
 
 @stage(
@@ -37,28 +37,25 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator without a conversion rule, named.
         NumericsBroken: the IR does not compute the module's function.
     """
-    import openvino
-    import torch
-
     inputs, outputs = interface(given)
     module = load_module(given.files["model"])
     refuse_training_module(module)
-    arguments = tuple(torch.from_numpy(array) for array in seeded_probe(inputs).values())
+    ranges = ranges_of(given)
     with openvino_call():
-        model = openvino.convert_model(module, example_input=arguments)
-        name_by_place(model, [spec.name for spec in inputs], outputs)
-        fix_axes(model, inputs)
-        path = save(model, given.work)
-    zeros = ", ".join(f"torch.zeros({spec.static_shape}, dtype=torch.{spec.dtype})" for spec in inputs)
+        path = save(convert_torch(module, inputs, outputs, example_tensors(inputs, ranges)), given.work)
     return proven(
         given,
         path,
         source=Format.TORCHSCRIPT,
         target=Format.OPENVINO_IR,
         reproduce=python_command(
-            "import openvino, torch",
-            "module = torch.jit.load('model.pt').eval()",
-            f"model = openvino.convert_model(module, example_input=({zeros},))",
-            "openvino.save_model(model, 'openvino/model.xml', compress_to_fp16=False)",
+            "from pathlib import Path",
+            "from farm.domain.facts import TensorSpec",
+            "from workers.runtimes.torchscript import load_module",
+            "from workers.stages.openvino_models import convert_torch, save",
+            "from workers.stages.samples import example_tensors",
+            f"inputs = {python_specs(inputs)}",
+            f"example = example_tensors(inputs, {ranges!r})",
+            f"save(convert_torch(load_module(Path('model.pt')), inputs, {outputs!r}, example), Path('.'))",
         ),
     )

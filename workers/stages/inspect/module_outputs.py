@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import FarmError
 from farm.domain.facts import Axis, TensorSpec
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, seeded_probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def observed_outputs(
-    run: Run, inputs: tuple[TensorSpec, ...], *, small: Mapping[str, int], larger: Mapping[str, int]
+    run: Run,
+    inputs: tuple[TensorSpec, ...],
+    *,
+    small: Mapping[str, int],
+    larger: Mapping[str, int],
+    ranges: Ranges | None = None,
 ) -> tuple[TensorSpec, ...]:
     """Run at two sizes of the open axes; an output's axis that follows one of them takes its name.
 
@@ -29,6 +34,7 @@ def observed_outputs(
         inputs: open axes by name; one that neither table knows makes the outputs unknown.
         small: a size for each open axis.
         larger: another one; a module that refuses it has the outputs of the first.
+        ranges: what inputs may hold.
 
     Raises:
         FarmError: the module refuses the first.
@@ -36,11 +42,11 @@ def observed_outputs(
     names = {axis for spec in inputs for axis in spec.shape or () if isinstance(axis, str)}
     if any(spec.shape is None for spec in inputs) or not names <= set(small):
         return ()
-    first = run(seeded_probe(_sized(inputs, small)))
+    first = run(seeded_probe(_sized(inputs, small), ranges))
     second = None
     if names:
         try:
-            second = run(seeded_probe(_sized(inputs, larger)))
+            second = run(seeded_probe(_sized(inputs, larger), ranges))
         except (FarmError, RuntimeError, ValueError, TypeError, LookupError):
             second = None
     return tuple(

@@ -70,4 +70,4 @@ def _outputs(built: Built) -> tuple[TensorSpec, ...]:
     inputs = built.session.inputs
     leading = {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], str)}
     small, larger = ({str(name): size for name in leading} for size in (1, 3))
-    return observed_outputs(built.session.run, inputs, small=small, larger=larger)
+    return observed_outputs(built.session.run, inputs, small=small, larger=larger, ranges=built.ranges)

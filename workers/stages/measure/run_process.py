@@ -31,7 +31,7 @@ from workers.stages.measure.memory import peak_bytes, pss_bytes, reset_peak
 from workers.stages.measure.scenarios import answer
 from workers.stages.measure.sustaining import run_for, run_on
 from workers.stages.measure.timing import Effort, time_calls
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import artifact_ranges, seeded_probe
 
 if TYPE_CHECKING:
     from workers.runtimes import Arrays
@@ -66,6 +66,7 @@ class MeasureOptions(Options):
 
     What the worker does with more processes is here too, since it is part of what was asked for: a sweep over
     `threads_sweep`, and one sustained run of `sustained_s` (0: none). `latency_bound_ms` is server's.
+    `process` numbers the processes of a measurement: each has a schedule of its own.
     `short` has it take one process and nothing beyond: a search ranks its candidates by that.
     """
 
@@ -84,6 +85,7 @@ class MeasureOptions(Options):
     sustained_s: float = 0.0
     energy_s: float = 5.0
     short: bool = False
+    process: int = 0
 
 
 Told = ProcessRun | SustainedRun | OperatorProfile | EnergyRun | GenerationRun
@@ -117,7 +119,7 @@ def _measure_latency(runtime: Runtime, given: StageInput, options: MeasureOption
     session, first_load_us = _timed_load(runtime, path, options.threads)
     effort = Effort(options.warmup_runs, options.min_runs, options.min_s, options.max_s, options.batch)
     asked = Asked(options.scenario, options.samples_per_query, options.target_qps)
-    answered = answer(_call(session, given), asked, effort)
+    answered = answer(_call(session, given), asked, effort, process=options.process)
     timed = answered.timed
     _, warm_load_us = _timed_load(runtime, path, options.threads)
     return ProcessRun(
@@ -189,8 +191,10 @@ def _call(session: Session, given: StageInput) -> Callable[[], object]:
 
 
 def _feeds(session: Session, given: StageInput) -> Arrays:
-    declared = {binding.artifact.name: binding.artifact for binding in declared_contract(given).inputs}
-    return seeded_probe(tuple(_sized(spec, declared.get(spec.name)) for spec in session.inputs), positive=True)
+    contract = declared_contract(given)
+    declared = {binding.artifact.name: binding.artifact for binding in contract.inputs}
+    specs = tuple(_sized(spec, declared.get(spec.name)) for spec in session.inputs)
+    return seeded_probe(specs, artifact_ranges(contract, given.options.ranges), positive=True)
 
 
 def _sized(spec: TensorSpec, declared: TensorSpec | None) -> TensorSpec:

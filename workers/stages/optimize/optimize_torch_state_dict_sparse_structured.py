@@ -21,8 +21,7 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torch_modules import ModuleSession
 from workers.runtimes.torch_state_dict import load_built
-from workers.stages.export.modules import PROGRAM_PRELOAD
-from workers.stages.export.torch_state_dict_lines import build_lines
+from workers.stages.export.modules import PROGRAM_PRELOAD, STATE_DICT_LINES, save_program
 from workers.stages.optimize.channel_pruning import BATCH, Recovery, distil, parameters, prune_channels
 from workers.stages.quantize.selection import CalibratedOptions, Candidate, Judge, choose, split_samples
 from workers.stages.samples import Feeds, seeded_probe
@@ -67,7 +66,7 @@ def run(given: StageInput) -> StageOutput:
     observed = _observed(given, built.session)
     samples = split_samples(observed)
     names, teacher = [spec.name for spec in options.input_specs], built.session.module
-    example = _arguments(seeded_probe(options.input_specs), names)
+    example = _arguments(seeded_probe(options.input_specs, options.ranges), names)
     with tool_call("torch-pruning"):
         student = prune_channels(teacher, example, options.share)
         recovery = distil(
@@ -80,14 +79,14 @@ def run(given: StageInput) -> StageOutput:
     judge = Judge(
         observed, Format.TORCH_EXPORTED_PROGRAM, samples.selection, source_kind=Format.TORCH_STATE_DICT, known_as={}
     )
-    chosen = choose(judge, [Candidate(f"{options.share:.0%} of the channels", _writer(student, options.input_specs))])
-    return chosen.output(_repeated(build_lines(built), options), **_facts(teacher, student, recovery))
+    chosen = choose(judge, [Candidate(f"{options.share:.0%} of the channels", _writer(student, options))])
+    return chosen.output(_repeated(options), **_facts(teacher, student, recovery))
 
 
 def _observed(given: StageInput, session: ModuleSession) -> StageInput:
     """Take the outputs as the module gives them: only a run tells what it returns."""
     specs: tuple[TensorSpec, ...] = given.options.input_specs
-    found = session.run(seeded_probe(specs))
+    found = session.run(seeded_probe(specs, given.options.ranges))
     outputs = tuple(TensorSpec(name, array.dtype.name, tuple(array.shape)) for name, array in found.items())
     return dataclasses.replace(given, contract=Contract.identity(specs, outputs))
 
@@ -112,14 +111,11 @@ def _batches(
     ]
 
 
-def _writer(student: torch.nn.Module, specs: tuple[TensorSpec, ...]) -> Any:
+def _writer(student: torch.nn.Module, options: PruningOptions) -> Any:
     def write(path: Path) -> None:
-        import torch
-
-        probe = _arguments(seeded_probe(specs), [spec.name for spec in specs])
-        with tool_call("torch"), torch.no_grad():
-            program = torch.export.export(ModuleSession(student, specs).flat(), probe)
-            torch.export.save(program, path)
+        specs = options.input_specs
+        with tool_call("torch"):
+            save_program(ModuleSession(student, specs), specs, path, options.ranges)
 
     return write
 
@@ -135,12 +131,14 @@ def _facts(teacher: torch.nn.Module, student: torch.nn.Module, recovery: Recover
     }
 
 
-def _repeated(lines: tuple[str, ...], options: PruningOptions) -> str:
+def _repeated(options: PruningOptions) -> str:
     """Repeat pruning and recovery on calibration.npz, whose arrays are in the order of the module's inputs."""
     return python_command(
         "import numpy, torch",
+        "from pathlib import Path",
         "from workers.stages.optimize.channel_pruning import distil, prune_channels",
-        *lines,
+        *STATE_DICT_LINES,
+        "model = session.module",
         "arrays = numpy.load('calibration.npz')",
         f"rows = [tuple(map(torch.from_numpy, (arrays[k][i:i + {BATCH}] for k in arrays.files))) "
         f"for i in range(0, len(arrays[arrays.files[0]]), {BATCH})]",

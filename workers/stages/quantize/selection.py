@@ -20,7 +20,7 @@ from workers.stages.compare.numerics import OutputError
 from workers.stages.contracts import all_finite, bind_unchanged, prove
 from workers.stages.npz import NpzReader
 from workers.stages.samples import SEED, Feeds, iterate_samples, seeded_probe, split_rows
-from workers.stages.transforms import given_contract, open_artifact
+from workers.stages.transforms import given_contract, open_artifact, ranges_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,8 @@ def saturates(profile: Mapping[str, Any]) -> bool:
 def seeded_samples(given: StageInput) -> Samples:
     """Make seeded inputs in [0, 1) to judge by, where a recipe needs no data."""
     specs = tuple(binding.artifact for binding in given_contract(given).inputs)
-    return Samples((), tuple(seeded_probe(specs, seed=SEED + at, positive=True) for at in range(PROBES)))
+    ranges = ranges_of(given)
+    return Samples((), tuple(seeded_probe(specs, ranges, seed=SEED + at, positive=True) for at in range(PROBES)))
 
 
 class Judge:

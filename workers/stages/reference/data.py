@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.errors import BadData, FarmError
 from farm.domain.facts import TensorSpec
 from farm.domain.inputs import check_arrays
 from workers.stages.npz import NpzReader
-from workers.stages.samples import seeded_probe
+from workers.stages.samples import Ranges, seeded_probe
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -67,36 +64,18 @@ def generated_samples(
     *,
     seed: int,
     span: tuple[float, float],
-    ranges: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    ranges: Ranges | None = None,
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield seeded samples: floats uniform in `span`, 8-bit integers over their range, wider ones 0 or 1.
 
     An input that `ranges` names is uniform between those ends, both included where it is an integer.
     """
-    import numpy as np
-
-    low, high = span
+    (low, high), told = span, ranges or {}
     for index in range(count):
-        drawn = seeded_probe(specs, seed=seed + index, positive=True)
-        rng = np.random.default_rng((seed, index))
+        drawn = seeded_probe(specs, told, seed=seed + index, positive=True)
         yield {
-            name: _between(rng, array, ranges[name])
-            if name in ranges
-            else (low + (high - low) * array).astype(array.dtype)
-            if array.dtype.kind == "f"
+            name: (low + (high - low) * array).astype(array.dtype)
+            if array.dtype.kind == "f" and name not in told
             else array
             for name, array in drawn.items()
         }
-
-
-def _between(rng: np.random.Generator, like: NDArray[Any], ends: tuple[float, float]) -> NDArray[Any]:
-    import numpy as np
-
-    low, high = ends
-    if like.dtype.kind not in "iu":
-        return np.asarray(rng.uniform(low, high, like.shape)).astype(like.dtype)
-    limits = np.iinfo(like.dtype)
-    least, most = max(math.ceil(low), limits.min), min(math.floor(high), limits.max)
-    if least > most:
-        raise BadData(f"The declared range {low:g} … {high:g} holds no value of {like.dtype}.")
-    return rng.integers(least, most, like.shape, dtype=like.dtype, endpoint=True)

@@ -37,14 +37,13 @@ class ReferenceOptions(Options):
     """How many samples to run, and how to make them when the user gave none.
 
     `samples` is the most that is taken of the user's data; without data at most 8 are generated, floats uniform in
-    `sample_range`, and inputs named in `ranges` between those ends (both included). `part` takes only the samples of
-    the data that are for that: "report" takes those that neither calibrate nor select.
+    `sample_range` unless `ranges` names their input. `part` takes only the samples of the data that are for that:
+    "report" takes those that neither calibrate nor select.
     """
 
     samples: int = GENERATED
     seed: int = 0
     sample_range: tuple[float, float] = (0.0, 1.0)
-    ranges: Mapping[str, tuple[float, float]] | None = None
     part: Part | None = None
 
 
@@ -85,9 +84,7 @@ def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Da
     specs = options.input_specs
     if "samples" not in given.files:
         count = min(options.samples, GENERATED)
-        made = generated_samples(
-            specs, count, seed=options.seed, span=options.sample_range, ranges=options.ranges or {}
-        )
+        made = generated_samples(specs, count, seed=options.seed, span=options.sample_range, ranges=options.ranges)
         return _Data(made, count, {})
     reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
     check_data(reader, specs)
