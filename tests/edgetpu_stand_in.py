@@ -1,7 +1,8 @@
 """A stand-in for edgetpu_compiler: it compiles nothing. It proves the adapter, not the compiler.
 
 `python edgetpu_stand_in.py MODE PAIRS ARGUMENTS…` prints what the compiler's documentation and its users show, and
-copies the compiled file of a real pair where the model is one of PAIRS.
+copies the compiled file of a real pair where the model is one of PAIRS. The table of operations is in the log always,
+and on standard output only when asked for. A file beside OUT_DIR counts the calls.
 """
 
 import hashlib
@@ -26,13 +27,15 @@ Off-chip memory used for streaming uncached model parameters: 0.00B
 Number of Edge TPU subgraphs: {subgraphs}
 Total number of operations: 4
 Operation log: {stem}_edgetpu.log
-
+{table}Compilation child process completed within timeout period.
+Compilation succeeded!
+"""
+TABLE = """
 Operator                       Count      Status
 
 CONV_2D                        4          {status}
-Compilation child process completed within timeout period.
-Compilation succeeded!
 """
+INTERNAL_ERROR = "Internal compiler error. Aborting! \n"
 REFUSAL = (
     "ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\nModel could not be parsed\nCompilation failed!\n"
 )
@@ -50,12 +53,19 @@ def compiled(pairs: Path, model: Path) -> bytes:
 def main(mode: str, pairs: Path, arguments: list[str]) -> int:
     if arguments == ["--version"]:
         version = VERSIONS.get(mode, "16.0.384591198")
+        if mode == "bytes":
+            sys.stdout.buffer.write(b"\xff\xfe ")
+            sys.stdout.flush()
         print(f"Edge TPU Compiler version {version}" if version else "Edge TPU Compiler")
         return 0
     folder = Path(arguments[arguments.index("--out_dir") + 1])
     models = [Path(each) for each in arguments if each.endswith(".tflite")]
     segments = next((int(a.partition("=")[2]) for a in arguments if a.startswith("--num_segments=")), 1)
     print(START, *(a for a in arguments if a.startswith("--")), flush=True)
+    calls = folder.with_name(f"{folder.name}.calls")
+    calls.write_text("x" + (calls.read_text() if calls.exists() else ""))
+    if mode == "slow":
+        time.sleep(1.3)
     if mode == "hang":
         time.sleep(600)
     if mode == "crash":
@@ -63,13 +73,21 @@ def main(mode: str, pairs: Path, arguments: list[str]) -> int:
     if mode == "refuse":
         print(REFUSAL)
         return 1
+    if mode == "broken" or (mode == "shaky" and len(calls.read_text()) < 3):
+        print(INTERNAL_ERROR)
+        return 1
+    empty = mode == "empty" or (mode == "shy" and len(calls.read_text()) < 2)
     for model in models:
-        made = b"" if mode == "empty" else model.read_bytes() if mode == "zero" else compiled(pairs, model)
+        made = b"" if empty else model.read_bytes() if mode == "zero" else compiled(pairs, model)
         for stem in stems(model, segments)[: 1 if mode == "lost" else None]:
             (folder / f"{stem}_edgetpu.tflite").write_bytes(made)
-            (folder / f"{stem}_edgetpu.log").write_text("the log of operations")
             status = "Operation is working on an unsupported data type" if mode == "zero" else "Mapped to Edge TPU"
-            print(REPORT.format(name=model.name, stem=stem, status=status, subgraphs=0 if mode == "zero" else 1))
+            table = TABLE.format(status=status)
+            if mode != "silent":
+                (folder / f"{stem}_edgetpu.log").write_text(f"Edge TPU Compiler version 16.0.384591198\n{table}")
+            shown = table if "--show_operations" in arguments and mode not in ("quiet", "silent", "bytes") else ""
+            subgraphs = 0 if mode == "zero" else 1
+            print(REPORT.format(name=model.name, stem=stem, table=shown, subgraphs=subgraphs))
     return 0
 
 

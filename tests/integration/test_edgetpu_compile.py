@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from farm.domain.errors import FarmError, ToolTimedOut
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call
+from workers.edgetpu import compiler
 from workers.edgetpu.compiled import read_compiled
-from workers.edgetpu.compiler import program_digest
+from workers.edgetpu.compiler import Flags, compile_models, find_compiler, program_digest
 from workers.runtimes.edgetpu import segments
 from workers.sandbox import Call as SandboxCall
 from workers.sandbox import Level, Limits, Sandbox
@@ -36,6 +38,11 @@ def stand_in(folder: Path, mode: str) -> Path:
     return program
 
 
+def _folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
 def compile_with(folder: Path, mode: str, model: Path = MODEL, **options: Any) -> Answer:
     told = {"compiler": str(stand_in(folder, mode)), "input_specs": INPUTS, "output_specs": OUTPUTS, **options}
     return run_call("litert", Call(STAGE, {"model": model}, told), folder / "work")
@@ -56,6 +63,60 @@ def test_a_compiled_model_is_read_back(tmp_path: Path) -> None:
     assert facts["prediction"]["predicted"] is True
     assert [b["artifact"]["dtype"] for b in found.result["contract"]["inputs"]] == ["uint8"]
     assert "edgetpu_compiler" in found.result["reproduce"]
+
+
+def test_the_table_of_operations_is_asked_for_and_else_read_from_the_log(tmp_path: Path) -> None:
+    """Given a compiler that prints the table, one that only logs it, and one that does neither."""
+    shown, logged, silent = (compile_with(_folder(tmp_path, mode), mode) for mode in ("good", "quiet", "silent"))
+
+    assert "--show_operations" in shown.result["reproduce"].split()
+    row = [{"type": "CONV_2D", "count": 4, "status": "Mapped to Edge TPU"}]
+    assert [each.facts["edgetpu"]["operators"] for each in (shown, logged, silent)] == [row, row, []]
+
+
+def test_what_the_compiler_reports_is_kept(tmp_path: Path) -> None:
+    report = compile_with(tmp_path, "good").facts["edgetpu"]["report"]
+
+    assert (report["runs"], report["search_tries"], report["compiled_ms"]) == (1, 0, 5)
+    (model,) = report["models"]
+    assert (model["cached_bytes"], model["remaining_bytes"], model["streamed_bytes"]) == (1280, 8126464, 0)
+    assert (model["edge_tpu_subgraphs"], model["total_operators"]) == (1, 4)
+
+
+@pytest.mark.parametrize(("mode", "runs"), [("shaky", 3), ("shy", 2)])
+def test_a_failure_that_passes_is_tried_again(tmp_path: Path, mode: str, runs: int) -> None:
+    """Given an internal error, or an empty file, at first; then a later call counts, and is told."""
+    assert compile_with(tmp_path, mode).facts["edgetpu"]["report"]["runs"] == runs
+
+
+@pytest.mark.parametrize(("mode", "runs"), [("broken", 3), ("empty", 3), ("refuse", 1), ("zero", 1), ("crash", 1)])
+def test_no_failure_is_tried_more_than_three_times_and_a_lasting_one_once(tmp_path: Path, mode: str, runs: int) -> None:
+    found = find_compiler(str(stand_in(tmp_path, mode)))
+    (tmp_path / "made").mkdir()
+    with pytest.raises(FarmError) as told:
+        compile_models(found, [MODEL], tmp_path / "made", Flags(14, False, 1, (), 1))
+
+    assert len((tmp_path / "made.calls").read_text()) == runs
+    assert told.value.evidence.get("runs", 1) == runs
+    assert "passing" not in told.value.evidence
+
+
+def test_a_version_that_is_no_text_is_read(tmp_path: Path) -> None:
+    assert compile_with(tmp_path, "bytes").facts["edgetpu"]["compiler"]["version"] == "16.0.384591198"
+
+
+def test_a_compiler_behind_a_script_is_known_by_what_the_script_starts(tmp_path: Path) -> None:
+    """Given the script of Coral's package, which is the same in every version; then its folder of files counts too."""
+    stand_in(tmp_path, "good")
+    alone = program_digest(str(tmp_path))
+    (tmp_path / "edgetpu_compiler_bin").mkdir()
+    part = tmp_path / "edgetpu_compiler_bin" / "edgetpu_compiler"
+    part.write_bytes(b"one version")
+    one = program_digest(str(tmp_path))
+    part.write_bytes(b"another one")
+
+    assert len({alone, one, program_digest(str(tmp_path))}) == 3
+    assert find_compiler(str(tmp_path / "edgetpu_compiler")).sha256 == program_digest(str(tmp_path))
 
 
 def test_options_reach_the_compiler(tmp_path: Path) -> None:
@@ -85,13 +146,21 @@ def test_what_befalls_the_compiler_is_told(tmp_path: Path, mode: str, code: str,
 
 
 def test_a_compiler_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workers.edgetpu import compiler
-    from workers.edgetpu.compiler import Flags, compile_models, find_compiler
-
     monkeypatch.setattr(compiler, "_GRACE_S", 0.5)
     found = find_compiler(str(stand_in(tmp_path, "hang")))
-    with pytest.raises(compiler.ToolTimedOut, match=r"did not end within 1\.5 s"):
-        compile_models(found, [MODEL], tmp_path, Flags(14, False, 1, (), 1))
+    with pytest.raises(ToolTimedOut, match=r"did not end within 1\.5 s"):
+        compile_models(found, [MODEL], _folder(tmp_path, "made"), Flags(14, False, 1, (), 1))
+
+
+def test_a_search_may_outlast_the_timer_of_one_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a search, whose every try has a timer of its own; then it is bounded by what a step may take."""
+    monkeypatch.setattr(compiler, "_GRACE_S", 0.1)
+    found = find_compiler(str(stand_in(tmp_path, "slow")))
+    assert compile_models(found, [MODEL], _folder(tmp_path, "made"), Flags(14, True, 1, (), 1)).runs == 1
+
+    monkeypatch.setattr(compiler, "MOST_S", 0.8)
+    with pytest.raises(ToolTimedOut):
+        compile_models(found, [MODEL], _folder(tmp_path, "late"), Flags(14, True, 1, (), 1))
 
 
 def test_without_a_compiler_the_prediction_comes_along(tmp_path: Path) -> None:
@@ -149,6 +218,7 @@ def test_models_that_share_the_memory_are_compiled_together(tmp_path: Path) -> N
         ({"intermediate_tensors": ["no/such"]}, "no/such, and the model has no such tensor"),
         ({"num_segments": 0}, "at least 1"),
         ({"compile_timeout_s": 0}, "at least 1"),
+        ({"compile_timeout_s": 3600}, "compile_timeout_s is 3600, and 1710 is the most"),
     ],
 )
 def test_options_that_cannot_be_are_the_submitters(tmp_path: Path, options: dict[str, Any], words: str) -> None:

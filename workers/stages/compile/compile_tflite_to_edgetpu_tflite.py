@@ -21,7 +21,16 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
 from workers.edgetpu.compiled import Compiled, read_compiled
-from workers.edgetpu.compiler import PROGRAM, Compilation, Compiler, Flags, command, compile_models, find_compiler
+from workers.edgetpu.compiler import (
+    MOST_TIMEOUT_S,
+    PROGRAM,
+    Compilation,
+    Compiler,
+    Flags,
+    command,
+    compile_models,
+    find_compiler,
+)
 from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION
 from workers.edgetpu.model import declared_specs, read_model
 from workers.edgetpu.predict import Prediction, predict
@@ -77,6 +86,8 @@ class Declared:
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions) -> Verdict:
     """Refuse what the compiler would not read: a model that no recipe makes an integer one, or a TFLite source."""
+    if options.compile_timeout_s > MOST_TIMEOUT_S:
+        return Verdict.no(_too_long(options))
     is_tflite = facts.format is Format.TFLITE
     refusal = facts.extra.get("edgetpu", {}).get("refusal") if is_tflite else None
     floats = refusal.startswith(NOT_QUANTIZED) if refusal else not is_tflite
@@ -176,12 +187,21 @@ def _files(models: list[Path], made: Compilation, folder: Path) -> dict[str, Pat
 def _flags(options: EdgeTpuOptions) -> Flags:
     if options.num_segments < 1 or options.compile_timeout_s < 1:
         raise BadRequest("num_segments and compile_timeout_s are at least 1.")
+    if options.compile_timeout_s > MOST_TIMEOUT_S:
+        raise BadRequest(_too_long(options))
     return Flags(
         min_runtime_version=options.min_runtime_version,
         search_delegate=options.search_delegate,
         num_segments=options.num_segments,
         intermediate_tensors=options.intermediate_tensors,
         timeout_s=options.compile_timeout_s,
+    )
+
+
+def _too_long(options: EdgeTpuOptions) -> str:
+    return (
+        f"compile_timeout_s is {options.compile_timeout_s}, and {MOST_TIMEOUT_S} is the most: the step itself ends "
+        "after half an hour. Choose less, split the model with num_segments, or make its activations smaller."
     )
 
 
@@ -205,6 +225,7 @@ def _facts(compiler: Compiler, made: Compilation, parts: list[Compiled], predict
     return {
         "predicted": False,
         "compiler": compiler.as_facts(),
+        "report": made.as_facts(),
         "min_runtime_version": max(part.min_runtime_version for part in parts),
         "memory": {
             "cached_bytes": sum(part.cached_bytes for part in parts),
