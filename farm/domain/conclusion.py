@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from farm.domain.bisection import OTHER_HOST, Figure, LayerFigures, bisect
-from farm.domain.errors import Actor, Failure, NumericsBroken
+from farm.domain.errors import Actor, Failure, NumericsBroken, ToolTimedOut
 from farm.domain.pace import Pace, beside_float
 from farm.domain.plan import SOURCE, Branch, Check, Plan, PlannedResult
 from farm.domain.progress import (
@@ -92,11 +92,33 @@ def _reproduction(plan: Plan, result: PlannedResult, last: int, states: States) 
         return {}
     state, options = states[key], plan.steps[key].options
     told: dict[str, Any] = {"file": None, "stage": options.get("stage"), **_shrunk(state.facts)}
+    if (otherwise := _another_failure(result, last, key, states)) is not None:
+        return {"reproduction": {"file": None, "stage": options.get("stage"), "reason": otherwise}}
     if state.phase is StepPhase.SUCCEEDED and REPRO in state.outputs:
         (file,) = state.outputs[REPRO].files
         return {"reproduction": told | {"file": REPRO_FILE, "sha256": file.sha256, "size_bytes": file.size_bytes}}
     why = state.failure.message if state.failure else "The search for it was cut short."
     return {"reproduction": told | {"reason": state.facts.get("reason") or why}}
+
+
+def _another_failure(result: PlannedResult, last: int, key: str, states: States) -> str | None:
+    """Say that the repeated stage failed otherwise than the step did: it has less time, and what shows that is false.
+
+    Only here are both known: a step is planned before it is known how its predecessor fails.
+    """
+    facts = states[key].facts
+    failed = (
+        step for branch in result.branches[: last + 1] for step, own in branch.reproductions.items() if own == key
+    )
+    failure = next((states[step].failure for step in failed if step in states), None)
+    if failure is None or facts.get("code") in (None, failure.code):
+        return None
+    if facts["code"] == ToolTimedOut.code:
+        return (
+            f"The stage failed with {failure.code}, but repeated for the search it did not come that far within "
+            f"{facts.get('limit_s')} s: a failure that takes longer is not shrunk."
+        )
+    return f"The stage failed with {failure.code}, but repeated for the search with {facts['code']}."
 
 
 def _shrunk(facts: Mapping[str, Any]) -> dict[str, Any]:

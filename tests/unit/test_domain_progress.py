@@ -19,11 +19,13 @@ from farm.domain.errors import (
     CorruptModel,
     CustomOperator,
     EnvironmentMissing,
+    Failure,
     FarmBug,
     FarmError,
     HostLost,
     JobCancelled,
     ToolCrashed,
+    ToolTimedOut,
 )
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
@@ -292,6 +294,35 @@ def test_a_reproduction_that_fails_costs_the_result_nothing() -> None:
 
     assert body["verdict"] == "ok"
     assert (body["reproduction"]["file"], body["reproduction"]["reason"]) == (None, "The lease ran out.")
+
+
+@pytest.mark.parametrize(
+    ("failed", "repeated", "reason"),
+    [
+        (CONVERSION, "conversion-failed", None),
+        (ToolTimedOut("It did not end.").failure, "tool-timed-out", None),
+        (CONVERSION, "tool-timed-out", "did not come that far within 48.0 s"),
+        (CONVERSION, "tool-out-of-memory", "repeated for the search with tool-out-of-memory"),
+    ],
+)
+def test_a_reproduction_of_another_failure_is_none(failed: Failure, repeated: str, reason: str | None) -> None:
+    """Given a stage that fails after minutes; then what is stopped after seconds is not published as its failure."""
+    run = shrinking_run()
+
+    def end(run: Run, step: PlannedStep) -> None:
+        if step.stage == "onnx-to-tflite":
+            run.fail(step, failed)
+            return
+        run.succeed(step)
+        if step.kind == "minimize":
+            told = {"code": repeated, "limit_s": 48.0}
+            run.states[step.key] = replace(run.states[step.key], facts={**run.states[step.key].facts, **told})
+
+    told = run.finish(end).body("lite", "float32")["reproduction"]
+
+    assert told["file"] == ("repro.zip" if reason is None else None)
+    assert (reason or "") in (told.get("reason") or "")
+    assert ("sha256" in told) == (reason is None)
 
 
 @pytest.mark.parametrize("error", [CorruptModel("It is broken."), HostLost("It is gone."), FarmBug("We broke it.")])
