@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The host's name.", show_default=False)]
 POLL_S = 1.0
-IMAGES = {"x86_64": "farm-worker-x86", "aarch64": "farm-worker-arm64", "armv7l": "farm-worker-armhf"}
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -45,22 +44,28 @@ def enroll(
     """Make a place for a host, and print the one command that makes a board join; it holds the host's own token.
 
     The command installs the farm's own version of the worker, the environments of the profile's runtimes and a systemd
-    unit. Enrolling a name again ends its older token.
+    unit; with --container it runs the worker's image, with what its profile needs of the machine. Enrolling a name
+    again ends its older token.
     """
+    from farm.cli.container import container_commands
     from farm.cli.output import print_json, say
     from farm.client import Client
 
     with Client() as client:
         enrolment = client.host_admin.enroll(name, profile)
         address = (url or client.connection.address.url).rstrip("/")
-    command = container_command(enrolment, address) if container else install_command(enrolment, address)
+    images = container_commands(enrolment, address) if container else {}
+    commands = list(images.values()) or [install_command(enrolment, address)]
     if json:
-        print_json({**enrolment.model_dump(mode="json"), "url": address, "command": command})
+        only = commands[0] if len(commands) == 1 else None
+        print_json({**enrolment.model_dump(mode="json"), "url": address, "command": only, "commands": images})
         return
     for warning in warnings(enrolment, address):
         say(warning)
-    say(f"Run this on {name}, as root. It holds the host's token, which is not shown again:")
-    typer.echo(command)
+    one_of = "" if len(commands) == 1 else f"one of these ({' or '.join(images)}, as its processor is)"
+    say(f"Run {one_of or 'this'} on {name}, as root. It holds the host's token, which is not shown again:")
+    for command in commands:
+        typer.echo(command)
 
 
 def install_command(enrolment: Enrolment, url: str) -> str:
@@ -68,20 +73,6 @@ def install_command(enrolment: Enrolment, url: str) -> str:
     token = shlex.quote(enrolment.token)
     fetch = f'printf \'header = "Authorization: Bearer %s"\\n\' "$FARM_TOKEN" | curl -fsS -K - {url}/v1/hosts/join.sh'
     return f"export FARM_TOKEN={token}; {fetch} | sh"
-
-
-def container_command(enrolment: Enrolment, url: str) -> str:
-    """Write the command that runs a worker's image."""
-    from hardware_profiles.loader import load_profiles
-
-    profile = load_profiles().get(enrolment.profile)
-    image = IMAGES.get(profile.architecture[0] if profile else "x86_64", "farm-worker-x86")
-    given = {"FARM_URL": url, "FARM_TOKEN": enrolment.token, "FARM_HOST_NAME": enrolment.name}
-    variables = " ".join(f"-e {name}={shlex.quote(value)}" for name, value in given.items())
-    return (
-        f"docker run -d --restart=on-failure --name farm-worker-{enrolment.name} --network=host {variables} "
-        f"-v farm-worker-{enrolment.name}:/var/lib/farm {image} farm worker --profile {enrolment.profile}"
-    )
 
 
 def warnings(enrolment: Enrolment, url: str) -> list[str]:
@@ -194,6 +185,7 @@ _EXAMPLES = {
     "enroll": (
         "farm host enroll pi-kitchen --profile raspberry-pi-5 --url http://farm.lan:8765",
         "farm host enroll box-2 --profile x86-64-v3 --container",
+        "farm host enroll coral-1 --profile coral-usb --container --url http://farm.lan:8765",
     ),
     "revoke": ("farm host revoke pi-kitchen",),
     "quarantine": ("farm host quarantine pi-kitchen --reason 'its fan is being replaced'",),

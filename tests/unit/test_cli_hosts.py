@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from farm.api.join import join_script, source_archive
+from farm.cli.container import container_commands
+from farm.wire.hosts import Enrolment
+from hardware_profiles.loader import load_profiles
 from tests.farm_double import CREATED, FarmDouble, host
 from tests.unit.test_cli_commands import Farm, double, farm
 
 __all__ = ["double", "farm"]
+ROOT = Path(__file__).parents[2]
 
 
 def enrolment(**changes: Any) -> dict[str, Any]:
@@ -49,14 +53,60 @@ def test_enroll_warns_of_addresses_that_no_board_reaches(double: FarmDouble, far
     assert "broker listens on loopback" in farm("host", "enroll", "pi-1", "--url", "http://farm.lan:1").err
 
 
-def test_enroll_prints_the_images_command(double: FarmDouble, farm: Farm) -> None:
-    double.answers["POST /v1/hosts/enrolments"] = (201, enrolment())
+def commands_of(double: FarmDouble, farm: Farm, profile: str) -> list[str]:
+    double.answers["POST /v1/hosts/enrolments"] = (201, enrolment(profile=profile))
+    ran = farm("host", "enroll", "pi-1", "--profile", profile, "--container", "--url", "http://farm.lan:8765")
+    assert ran.code == 0, ran.err
+    for command in ran.out.splitlines():
+        assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0
+    return ran.out.splitlines()
 
-    told = farm("host", "enroll", "pi-1", "--container", "--url", "http://farm.lan:8765", "--json").json
 
-    assert told["command"].startswith("docker run -d ")
-    assert "-e FARM_TOKEN=t0ken" in told["command"]
-    assert " farm-worker-arm64 farm worker --profile raspberry-pi-5" in told["command"]
+def test_the_images_command_shares_the_machines_lock_and_keeps_the_token_out_of_its_arguments(
+    double: FarmDouble, farm: Farm
+) -> None:
+    (command,) = commands_of(double, farm, "raspberry-pi-5")
+
+    export, _, docker = command.partition("; ")
+    assert export == "export FARM_TOKEN=t0ken"
+    assert docker.startswith("docker run -d --restart=on-failure:5 ")
+    assert "t0ken" not in docker
+    assert " -e FARM_TOKEN " in docker
+    assert " -v /run/lock:/run/lock " in docker
+    assert docker.endswith(" farm-worker-arm64 farm worker --profile raspberry-pi-5")
+
+
+def test_every_profiles_command_runs_an_image_that_is_built() -> None:
+    files = {f"farm-{path.stem}" for path in (ROOT / "docker").glob("worker-*.Dockerfile")}
+
+    for name, profile in load_profiles().items():
+        asked = Enrolment.model_validate(enrolment(profile=name))
+        for image, command in container_commands(asked, "http://farm.lan:8765").items():
+            assert command.endswith(f" {image} farm worker --profile {name}")
+            assert image in files
+            assert (image == "farm-worker-edgetpu") == ("edgetpu" in profile.runtimes)
+
+
+def test_an_edge_tpu_comes_with_its_device_and_its_library(double: FarmDouble, farm: Farm) -> None:
+    (usb,) = commands_of(double, farm, "coral-usb")
+    (card,) = commands_of(double, farm, "coral-m2")
+
+    for command in (usb, card):
+        assert " -v /usr/lib/$(uname -m)-linux-gnu/libedgetpu.so.1:/usr/lib/libedgetpu.so.1:ro " in command
+    assert " -v /dev/bus/usb:/dev/bus/usb --device-cgroup-rule='c 189:* rwm' " in usb
+    assert " --device /dev/apex_0 " in card
+    assert "apex" not in usb
+
+
+def test_a_host_of_any_profile_is_given_a_command_for_each_processor(double: FarmDouble, farm: Farm) -> None:
+    first, second = commands_of(double, farm, "auto")
+    double.answers["POST /v1/hosts/enrolments"] = (201, enrolment(profile="auto"))
+    ran = farm("host", "enroll", "pi-1", "--container", "--json")
+
+    assert first.endswith(" farm-worker-x86 farm worker --profile auto")
+    assert second.endswith(" farm-worker-arm64 farm worker --profile auto")
+    assert ran.json["command"] is None, "nobody told which one it is"
+    assert list(ran.json["commands"]) == ["farm-worker-x86", "farm-worker-arm64"]
 
 
 def test_a_self_test_is_awaited_and_a_failed_one_exits_with_1(double: FarmDouble, farm: Farm) -> None:
