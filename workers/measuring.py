@@ -11,7 +11,7 @@ from typing import Any
 from farm.domain.errors import ConfigurationError, Incompatible
 from farm.domain.measurement import Ended, ProcessRun, instability, refuse_nonsense, summarize
 from farm.domain.scenario import Scenario
-from farm.domain.statistics.quantiles import thinned
+from farm.domain.statistics.quantiles import alike
 from farm.domain.statistics.stability import StabilityRule
 from hardware_profiles.schema import Profile
 from workers.further import Further, RunOnce, asked_of, read_run
@@ -105,9 +105,10 @@ class Bench:
         started = time.monotonic()
         while True:
             batch = taken.runs[0].batch if taken.runs else 0
-            taken.add(run(reference, options, cores), run(None, {"batch": batch}, cores))
+            changes = {"batch": batch, "process": len(taken.runs)}
+            taken.add(run(reference, options, cores), run(None, changes, cores))
             elapsed_s = time.monotonic() - started
-            ending = rule.ending([thinned(one.times_us) for one in taken.runs], elapsed_s)
+            ending = rule.ending(alike([one.times_us for one in taken.runs]), elapsed_s)
             if ending is not None:
                 taken.ended = Ended(rule, ending, elapsed_s)
                 return taken

@@ -16,7 +16,7 @@ from farm.domain.errors import BadMeasurement
 from farm.domain.scenario import Asked, figures
 from farm.domain.statistics.intervals import median_interval, percentile_intervals
 from farm.domain.statistics.noise import noise_floor
-from farm.domain.statistics.quantiles import PERCENTILES, is_told, percentiles, spread, thinned
+from farm.domain.statistics.quantiles import PERCENTILES, alike, is_told, percentiles, spread
 from farm.domain.statistics.shape import shape
 from farm.domain.statistics.stability import Ending, StabilityRule, interval_ratio
 
@@ -77,8 +77,8 @@ def summarize(
     """Compute the report's execution_summary.
 
     p50, p90, p99, p999 are percentiles over the stored samples of all processes, interpolated linearly; the estimated
-    inference time is p50 under the field's name. (Processes take equally many samples, so each weighs the same; whether
-    they agree is `instability`'s question.) `intervals` holds the 95 % interval of each, ci95 that of p50.
+    inference time is p50 under the field's name. (Of each process equally many samples are stored, so each weighs the
+    same; whether they agree is `instability`'s question.) `intervals` holds each one's 95 % interval, ci95 that of p50.
     A tail is None where fewer than three samples lie beyond it (p99: 300 samples, p999: 3000), or when a sample is a
     mean of several calls.
 
@@ -93,7 +93,7 @@ def summarize(
         BadMeasurement: no runs, or values that no clock gives; all of them named.
     """
     refuse_nonsense(runs, references, memory)
-    kept = [thinned(run.times_us) for run in runs]
+    kept = alike([run.times_us for run in runs])
     pooled = sorted(time for times in kept for time in times)
     batch = runs[0].batch
     told = percentiles(pooled, batch)
@@ -123,7 +123,7 @@ def _cpu_times(name: str, runs: Sequence[ProcessRun]) -> dict[str, Any]:
     """Tell the processor time of each stored sample, when every process took it."""
     if not runs or any(len(run.cpu_times_us) != len(run.times_us) for run in runs):
         return {}
-    return {name: [list(thinned(run.cpu_times_us)) for run in runs]}
+    return {name: [list(times) for times in alike([run.cpu_times_us for run in runs])]}
 
 
 def _loads(runs: Sequence[ProcessRun]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _memory(runs: Sequence[ProcessRun], memory: Sequence[int]) -> dict[str, Any]
 
 def _references(references: Sequence[ProcessRun]) -> dict[str, Any]:
     """Tell of the reference model: its samples in the order of the processes they were alternated with."""
-    kept = [thinned(run.times_us) for run in references]
+    kept = alike([run.times_us for run in references])
     medians = [statistics.median(times) for times in kept]
     return {
         "all_reference_times_us": [list(times) for times in kept],
@@ -194,7 +194,9 @@ def instability(
 def _agree(runs: Sequence[ProcessRun], limit: float) -> bool:
     if spread([run.median_us for run in runs]) <= limit:
         return True
-    return len(runs) >= MIN_PROCESSES and interval_ratio(median_interval([thinned(r.times_us) for r in runs])) <= limit
+    return (
+        len(runs) >= MIN_PROCESSES and interval_ratio(median_interval(alike([run.times_us for run in runs]))) <= limit
+    )
 
 
 def versus_float(candidate: Mapping[str, Any] | None, baseline: Mapping[str, Any] | None) -> float | None:

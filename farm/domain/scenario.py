@@ -17,6 +17,10 @@ LONGEST_SUSTAINED_S = 1500.0
 MOST_THREADS = 1024
 MOST_COUNTS = 16
 MOST_SAMPLES = 1024
+SERVER_QUERIES = 100
+"""Queries of each of three processes, so that p99 is told: 300 (farm.domain.statistics.quantiles)."""
+SERVER_MAX_S = 120.0
+"""A process answers queries no longer, be the rate ever so low: then too few may come for a p99."""
 
 
 class Scenario(StrEnum):
@@ -114,6 +118,8 @@ class Measuring:
         """Tell a measuring stage; `usual_threads` are the profile's."""
         asked = {name: getattr(self, name) for name in ("samples_per_query", "target_qps", "latency_bound_ms")}
         counts = tuple(dict.fromkeys(self.threads))
+        if self.scenario is Scenario.SERVER:
+            asked |= {"min_runs": SERVER_QUERIES, "max_s": SERVER_MAX_S}
         return {
             "threads": counts[0] if counts else usual_threads,
             "scenario": self.scenario,

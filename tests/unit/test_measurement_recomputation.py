@@ -44,7 +44,7 @@ def test_both_computations_agree(seed: int, noise: Noise, processes: int, count:
 def test_they_agree_on_the_longest_tails_and_on_the_stability_rule() -> None:
     generator = random.Random(1)
     runs = [
-        ProcessRun(tuple(generator.expovariate(1 / 500) + 1000 for _ in range(2500)), 2e4, None, 3e3, None, 1)
+        ProcessRun(tuple(generator.expovariate(1 / 500) + 1000 for _ in range(900)), 2e4, None, 3e3, None, 1)
         for _ in range(3)
     ]
     summary = summarize(runs, ended=Ended(StabilityRule(), Ending.NARROW, 3.0))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.measurement import ProcessRun, summarize
-from farm.domain.scenario import Asked, Scenario
+from farm.domain.scenario import Asked, Measuring, Scenario
 from farm.domain.statistics.sustained import SustainedRun, Window, sustained
 from workers.stages.measure.scenarios import Answered, Waiting, answer, poisson_arrivals
 from workers.stages.measure.sustaining import run_on
@@ -66,6 +66,29 @@ def test_a_server_that_is_fast_enough_answers_at_once_and_sleeps_between() -> No
     assert told.samples == 200
     assert world.slept_s
     assert told.samples / (told.elapsed_s or 0) == pytest.approx(10, rel=0.2)
+
+
+def test_every_process_has_a_schedule_of_its_own_and_the_same_one_in_the_next_run() -> None:
+    def latencies(process: int) -> tuple[float, ...]:
+        asked, world = Asked(Scenario.SERVER, target_qps=100.0), World([9000.0])
+        return answer(
+            world.call, asked, Effort(min_runs=50), waiting=Waiting(Clocks(world.clock, world.clock), world.sleep),
+            process=process,
+        ).timed.times_us  # fmt: skip
+
+    assert latencies(1) == latencies(1)
+    assert len({latencies(process) for process in range(3)}) == 3
+
+
+@pytest.mark.parametrize("qps", [5.0, 10.0, 50.0])
+def test_three_processes_answer_enough_queries_to_tell_whether_a_rate_is_met(qps: float) -> None:
+    asked = Asked(Scenario.SERVER, target_qps=qps, latency_bound_ms=20.0)
+    told = Measuring(asked.scenario, target_qps=qps, latency_bound_ms=20.0).options(usual_threads=1)
+    effort = {"min_runs": told["min_runs"], "max_s": told["max_s"], "min_s": 1.0}
+    taken = [World([1000.0], look_ns=1000).answer(asked, **effort) for _ in range(3)]
+    made = [ProcessRun(one.timed.times_us, 2e4, 1e4, 3e3, None, 1, samples=one.samples) for one in taken]
+
+    assert summarize(made, asked=asked)["met"] is True
 
 
 def test_a_server_that_is_too_slow_has_its_queries_wait_behind_each_other() -> None:

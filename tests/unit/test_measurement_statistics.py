@@ -1,5 +1,6 @@
 """The statistics of measured times, against NumPy-free definitions and known distributions."""
 
+import itertools
 import math
 import random
 import statistics
@@ -12,7 +13,7 @@ from farm.domain.errors import Actor, BadMeasurement
 from farm.domain.measurement import Ended, ProcessRun, instability, summarize, versus_float
 from farm.domain.statistics.intervals import median_interval, percentile_intervals, student_t
 from farm.domain.statistics.noise import noise_floor
-from farm.domain.statistics.quantiles import MAX_STORED_SAMPLES, PERCENTILES, percentile
+from farm.domain.statistics.quantiles import MAX_STORED_SAMPLES, PERCENTILES, alike, percentile
 from farm.domain.statistics.stability import Ending, StabilityRule, interval_ratio
 
 few = settings(max_examples=25, deadline=None)
@@ -42,8 +43,9 @@ def noisy(generator: random.Random, factor: float = 1.0, noise: float = 0.02, sa
 @given(st.lists(TIMES, min_size=1, max_size=5))
 def test_summary_holds_what_the_samples_hold(processes: list[list[float]]) -> None:
     summary = summarize([run(times) for times in processes])
-    pooled = sorted(time for times in processes for time in times)
-    assert summary["all_inference_times"] == processes
+    pooled = sorted(time for times in summary["all_inference_times"] for time in times)
+    assert all(set(kept) <= set(times) for kept, times in zip(summary["all_inference_times"], processes, strict=True))
+    assert [len(times) for times in processes] == summary["samples_taken"]
     assert summary["p50"] == summary["estimated_inference_time"] == pytest.approx(statistics.median(pooled))
     assert pooled[0] <= summary["p50"] <= summary["p90"] <= pooled[-1]
     low, high = summary["ci95"]
@@ -103,6 +105,26 @@ def test_many_samples_are_thinned_evenly_and_in_order() -> None:
     assert kept == times[::10]
     assert summary["samples_taken"] == [len(times)] * 3
     assert summary["p50"] == pytest.approx(statistics.median(times), rel=0.002)
+
+
+@given(st.lists(st.integers(1, 4 * MAX_STORED_SAMPLES), min_size=1, max_size=5))
+def test_of_every_process_equally_many_samples_are_kept_in_order(counts: list[int]) -> None:
+    kept = alike([range(count) for count in counts])
+
+    assert {len(times) for times in kept} == {min(MAX_STORED_SAMPLES, *counts)}
+    for times, count in zip(kept, counts, strict=True):
+        steps = {after - before for before, after in itertools.pairwise(times)}
+        assert steps <= {count // len(times), math.ceil(count / len(times))} or steps == {1}
+        assert len(times) < count or list(times) == list(range(count))
+
+
+def test_one_sample_more_in_a_process_does_not_halve_its_weight() -> None:
+    fast, slow = run([1000.0] * MAX_STORED_SAMPLES), run([2000.0] * (MAX_STORED_SAMPLES + 1))
+    summary = summarize([fast, slow, slow, fast])
+
+    assert [len(times) for times in summary["all_inference_times"]] == [MAX_STORED_SAMPLES] * 4
+    assert summary["p50"] == 1500.0
+    assert summary["p999"] == 2000.0, "four thousand samples are enough for p999"
 
 
 def test_memory_comes_from_the_separate_pass_where_there_was_one() -> None:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 MAX_STORED_SAMPLES = 1000
-"""Samples kept of one process; of more, every n-th in time order, which keeps drift and modes visible."""
+"""Samples kept of one process at most; evenly spaced ones in time order, which keeps drift and modes visible."""
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
 TAILS = ("p99", "p999")
 """Percentiles that are told only of enough samples; a median and a p90 are told of any."""
@@ -44,6 +44,10 @@ def spread(medians: Sequence[float]) -> float:
     return (max(medians) - min(medians)) / statistics.median(medians)
 
 
-def thinned(times: Sequence[float]) -> tuple[float, ...]:
-    """Keep every n-th sample, so that at most MAX_STORED_SAMPLES remain."""
-    return tuple(times[:: max(1, math.ceil(len(times) / MAX_STORED_SAMPLES))])
+def alike(per_process: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
+    """Keep equally many samples of each process, so that each weighs the same in what is pooled.
+
+    As many as the process with the fewest has, at most MAX_STORED_SAMPLES.
+    """
+    kept = min((MAX_STORED_SAMPLES, *map(len, per_process)))
+    return [tuple(times[place * len(times) // kept] for place in range(kept)) for times in per_process]

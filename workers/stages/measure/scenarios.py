@@ -10,7 +10,8 @@ A session answers one call at a time, so the samples of a query are run one afte
 
 Source: MLPerf Inference rules, "Scenarios" (https://github.com/mlcommons/inference_policies/blob/master/
 inference_rules.adoc); Reddi et al. 2020, MLPerf Inference Benchmark, section IV; LoadGen's design
-(https://github.com/mlcommons/inference/tree/master/loadgen): the server's schedule is drawn before, from a fixed seed.
+(https://github.com/mlcommons/inference/tree/master/loadgen): the server's schedule is drawn before, from a fixed seed;
+here from one for each process, so that several say more than one schedule.
 """
 
 from __future__ import annotations
@@ -52,11 +53,14 @@ class Waiting:
                 self.sleep(min(left_s - NEAR_S / 2, LONGEST_SLEEP_S))
 
 
-def answer(call: Callable[[], object], asked: Asked, effort: Effort, *, waiting: Waiting | None = None) -> Answered:
-    """Run a scenario on one sample after the other."""
+def answer(
+    call: Callable[[], object], asked: Asked, effort: Effort, *, waiting: Waiting | None = None, process: int = 0
+) -> Answered:
+    """Run a scenario on one sample after the other; `process` numbers those of a measurement."""
     waiting = waiting or Waiting()
     if asked.scenario is Scenario.SERVER:
-        return _server(call, asked, effort, waiting)
+        count = max(effort.min_runs, round(effort.min_s * asked.target_qps))
+        return _server(call, poisson_arrivals(count, asked.target_qps, SCHEDULE_SEED + process), effort, waiting)
     if asked.scenario is Scenario.SINGLE_STREAM:
         timed = time_calls(call, effort, clocks=waiting.clocks)
         return Answered(timed, len(timed.times_us) * timed.batch)
@@ -84,14 +88,12 @@ def _offline(call: Callable[[], object], effort: Effort, waiting: Waiting) -> An
     return Answered(Timed(timed.first_us, walls, cpus, 1), count, elapsed_s)
 
 
-def _server(call: Callable[[], object], asked: Asked, effort: Effort, waiting: Waiting) -> Answered:
+def _server(call: Callable[[], object], arrivals_s: tuple[float, ...], effort: Effort, waiting: Waiting) -> Answered:
     """Answer queries in the order they come; none is dropped."""
     clocks = waiting.clocks
     first_us = take_sample(call, 1, clocks).wall_us
     for _ in range(effort.warmup_runs):
         call()
-    count = max(effort.min_runs, round(effort.min_s * asked.target_qps))
-    arrivals_s = poisson_arrivals(count, asked.target_qps)
     gc.disable()
     latencies: list[float] = []
     cpus: list[float] = []
