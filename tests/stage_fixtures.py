@@ -69,8 +69,10 @@ class Answer:
         return self.work / relative
 
 
-def run_calls(environment: str, calls: dict[str, Call], folder: Path) -> dict[str, Answer]:
-    """Answer every call in one process of an environment."""
+def run_calls(
+    environment: str, calls: dict[str, Call], folder: Path, *, loop: tuple[str, ...] = ("-c", LOOP)
+) -> dict[str, Answer]:
+    """Answer every call in one process of an environment; `loop` is what Python runs on their folders."""
     works = {name: folder / f"{index}" for index, name in enumerate(calls)}
     for name, call in calls.items():
         works[name].mkdir(parents=True)
@@ -79,7 +81,7 @@ def run_calls(environment: str, calls: dict[str, Call], folder: Path) -> dict[st
         (works[name] / "call.json").write_text(json.dumps(message))
     python = ROOT / ".envs" / environment / "bin" / "python"
     done = subprocess.run(
-        [python, "-c", LOOP, *map(str, works.values())],
+        [python, *loop, *map(str, works.values())],
         env=PREPARED | {"HOME": str(folder)},
         cwd=folder,
         capture_output=True,

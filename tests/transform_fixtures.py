@@ -1,5 +1,6 @@
 """Small models and calibration data for every transform, and one process per environment that runs them all."""
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from farm.domain.facts import Format
+from tests.compared_answers import COMPARED
 from tests.stage_fixtures import PREPARED, ROOT, Answer, Call, models, run_calls, spec
 
 IMAGE = [spec("image", "float32", 1, 3, 8, 8)]
@@ -104,3 +106,56 @@ onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], 
 
 def run_in(environment: str, calls: dict[str, Call]) -> dict[str, Answer]:
     return run_calls(environment, calls, Path(tempfile.mkdtemp(dir=scratch())))
+
+
+def compared_in(environment: str, calls: dict[str, Call]) -> dict[str, Answer]:
+    """Run calls, and compare what each transform made with its source: see tests/compared_answers.py."""
+    loop = ("-m", "tests.compared_answers")
+    return run_calls(environment, calls, Path(tempfile.mkdtemp(dir=scratch())), loop=loop)
+
+
+def compared_db(answer: Answer) -> float:
+    """Return the SQNR (dB) of an answer of `compared_in`, worst output, as the comparison found it."""
+    found: float = json.loads((answer.work / COMPARED).read_text())["sqnr_db"]
+    return found
+
+
+def repeated_db(answer: Answer, environment: str, folder: Path, target: Format) -> float:
+    """Run an answer's command on copies of its inputs in `folder`; return the SQNR (dB) of what that made."""
+    command, call = answer.result["reproduce"], json.loads((answer.work / "call.json").read_text())
+    for role, path in ((role, Path(name)) for role, name in call["files"].items()):
+        named = f"{role}{path.suffix}"
+        copy = folder / (named if named in command else role)
+        shutil.copytree(path, copy) if path.is_dir() else shutil.copyfile(path, copy)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    bin_folder = ROOT / ".envs" / environment / "bin"
+    variables = PREPARED | {"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(folder)}
+    given: dict[str, Any] = {"env": variables, "cwd": folder, "capture_output": True, "text": True, "timeout": 280}
+    done = subprocess.run(["bash", "-c", command], **given)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = _written(folder, target, before)
+    script = [bin_folder / "python", "-m", "tests.compared_answers", "--made", made, answer.work]
+    compared = subprocess.run(script, **given)
+    assert compared.returncode == 0, compared.stderr[-3000:]
+    found: float = json.loads(compared.stdout.splitlines()[-1])["sqnr_db"]
+    return found
+
+
+FILES = {
+    Format.ONNX: "*.onnx",
+    Format.ORT: "*.ort",
+    Format.TFLITE: "*.tflite",
+    Format.TORCH_EXPORTED_PROGRAM: "*.pt2",
+    Format.TORCHSCRIPT: "*.pt",
+    Format.EXECUTORCH: "*.pte",
+    Format.OPENVINO_IR: "*.xml",
+    Format.TF_SAVEDMODEL: "saved_model.pb",
+}
+
+
+def _written(folder: Path, target: Format, before: dict[Path, int]) -> Path:
+    """Find what a command wrote last in a format; a folder where the format is one."""
+    new = [path for path in folder.rglob(FILES[target]) if path.stat().st_mtime_ns != before.get(path)]
+    assert new, f"no {FILES[target]} among {[str(path.relative_to(folder)) for path in folder.rglob('*')]}"
+    last = max(new, key=lambda path: path.stat().st_mtime_ns)
+    return last.parent if target in (Format.OPENVINO_IR, Format.TF_SAVEDMODEL) else last
