@@ -34,6 +34,7 @@ from farm.domain.facts import Format
 from farm.domain.names import check_names
 from farm.domain.stage import ON_TARGET, Kind, StageSpec
 from farm.transfer import hash_file
+from workers.device_faults import device_fault
 from workers.sandbox.values import OUT_OF_MEMORY_EXIT, Call, Ending
 from workers.sanity import check_facts, check_outputs, check_storable, storable
 
@@ -178,6 +179,8 @@ def _died(ending: Ending, call: Call, spec: StageSpec) -> FarmError:
         return HostError(f"The sandbox for {stage} could not be set up: {ending.detail}")
     if spec.kind is Kind.INSPECT:
         return _unreadable(ending, spec)
+    if (fault := device_fault(ending, call, spec, log_tail(call.work))) is not None:
+        return fault
     if ending.end == "signal":
         return ToolCrashed(
             f"{stage} crashed with {ending.signal}.",

@@ -11,7 +11,10 @@ import pytest
 from farm.domain.errors import EnvironmentMissing, HostError
 from farm.domain.facts import TensorSpec
 from workers.edgetpu.library import Bus, Device, Library, _Entry, open_library
+from workers.runtimes import edgetpu
 from workers.runtimes.edgetpu import EdgeTpuSession
+
+PAIRS = Path(__file__).parents[1] / "edgetpu_pairs"
 
 
 class Function:
@@ -102,3 +105,25 @@ def test_a_library_of_another_architecture_is_the_operators_to_replace(tmp_path:
     )
     with pytest.raises(EnvironmentMissing, match=r"can't load .*libedgetpu"):
         open_library(str(foreign))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (ValueError("Failed to load delegate from libedgetpu.so.1\n"), HostError, "can't be used: Failed to load"),
+        (RuntimeError("Unsupported data type in custom op handler: 0"), EnvironmentMissing, "another|differs"),
+        (ValueError("Could not open 'model.tflite'."), ValueError, "Could not open"),
+    ],
+)
+def test_a_delegate_that_fails_says_whose_it_is_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], words: str
+) -> None:
+    """Given what LiteRT raises when libedgetpu gives no reason, or is of another version; ours pass as they are."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(edgetpu, "open_library", lambda: library(b"usb"))
+    monkeypatch.setattr(edgetpu, "LiteRtSession", fail)
+    with pytest.raises(expected, match=words):
+        EdgeTpuSession(PAIRS / "bright_16x16_edgetpu.tflite")

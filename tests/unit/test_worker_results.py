@@ -293,6 +293,36 @@ def test_who_must_act_on_a_process_that_died(
         assert failure.remedy
 
 
+USB_FAULT = "F driver/usb/usb_driver.cc:857 transfer on tag 1 failed. Abort. Deadline exceeded: USB transfer error 2\n"
+ABORTED = dataclasses.replace(CRASHED, signal="SIGABRT")
+
+
+@pytest.mark.parametrize(
+    ("log", "device", "kind", "ending", "code"),
+    [
+        (USB_FAULT, "/dev/null", Kind.MEASURE, ABORTED, "host-error"),
+        ("", "/dev/gone", Kind.COMPARE, CRASHED, "host-error"),
+        ("an assertion of ours", "/dev/null", Kind.MEASURE, ABORTED, "tool-crashed"),
+        (USB_FAULT, None, Kind.MEASURE, ABORTED, "tool-crashed"),
+        (USB_FAULT, "/dev/null", Kind.COMPILE, ABORTED, "tool-crashed"),
+        (USB_FAULT, "/dev/null", Kind.MEASURE, LEFT, "toolchain-error"),
+    ],
+    ids=["USB fault", "unplugged", "own crash", "no device", "no target", "an exit"],
+)
+def test_a_device_that_takes_its_process_along_is_the_hosts_fault(
+    tmp_path: Path, log: str, device: str | None, kind: Kind, ending: Ending, code: str
+) -> None:
+    """Given libedgetpu, which aborts the process on a fault of USB; then the step is tried again, elsewhere if it
+    may be, and no other route is."""
+    (tmp_path / "log.txt").write_text(log)
+    call = dataclasses.replace(_call(tmp_path), devices=(Path(device),) if device else ())
+    with pytest.raises(FarmError) as caught:
+        read_result(tmp_path, ending, call, _spec(kind))
+
+    assert caught.value.failure.code == code
+    assert not log or code != "host-error" or "USB transfer error 2" in caught.value.message
+
+
 FOREIGN = [kind for kind in FarmError.by_code.values() if issubclass(kind, (HostError, ConfigurationError))]
 
 

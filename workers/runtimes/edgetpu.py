@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farm.domain.errors import HostError
+from farm import knowledge
+from farm.domain.errors import ConfigurationError, EnvironmentMissing, HostError
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.operators import OperatorProfile, OperatorTime
 from workers.edgetpu.compiled import read_compiled
@@ -37,15 +38,15 @@ class EdgeTpuSession:
         """Load every segment.
 
         Raises:
-            HostError: no device is attached.
-            EnvironmentMissing: there is no libedgetpu, or one of an older runtime than the model's.
+            HostError: no device is attached, or it can't be opened.
+            EnvironmentMissing: there is no libedgetpu, or one for an older runtime than the model's or another LiteRT.
         """
         self._library: Library = open_library()
         self._library.need_device()
         files = segments(path)
         for file in files:
             self._library.need_runtime(read_compiled(file.read_bytes()).min_runtime_version)
-        self._parts = [LiteRtSession(file, threads=threads, delegate=LIBRARY) for file in files]
+        self._parts = [_part(file, threads=threads) for file in files]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -74,6 +75,18 @@ class EdgeTpuSession:
     def operators(self) -> tuple[OperatorTime, ...]:
         """List the operators of all segments; what the compiler mapped is one node of the Edge TPU's."""
         return tuple(one for part in self._parts for one in part.operators())
+
+
+def _part(file: Path, *, threads: int) -> LiteRtSession:
+    """Load one segment; whose failure it is, its message tells: LiteRT raises the same types for every reason."""
+    try:
+        return LiteRtSession(file, threads=threads, delegate=LIBRARY)
+    except (ValueError, RuntimeError) as exc:
+        known = knowledge.diagnose(str(exc), "edgetpu")
+        if known is None or known.error not in (HostError.code, ConfigurationError.code):
+            raise
+        raised = HostError if known.error == HostError.code else EnvironmentMissing
+        raise raised(f"{LIBRARY} can't be used: {exc} ({known.cause})", remedy=known.remedy) from exc
 
 
 def profile(path: Path, asked: Profiling) -> OperatorProfile:
