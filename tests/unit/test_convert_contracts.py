@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,27 @@ def test_a_wrong_function_is_refused() -> None:
         prove_float(GIVEN, SOURCE, broken)
 
     assert "farm routes" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((1, 4, 4, 4), ""),
+        ((4, 4, 4, 4, 4), "Only 64 of the 120 orders of axes that the shapes of its inputs allow were tried."),
+        ((2, 2, 2, 2, 2, 2), "Only 1 of the 720 orders of axes that the shapes of its output seen allow were tried."),
+    ],
+)
+def test_orders_of_axes_that_were_not_tried_are_told(shape: tuple[int, ...], told: str) -> None:
+    tensors = (tensor("cube", *shape),), (tensor("seen", *shape),)
+    ramp = np.arange(math.prod(shape), dtype="float32").reshape(shape)
+    source = Model(*tensors, lambda feeds: {"seen": feeds["cube"] * ramp})
+    broken = Model(*tensors, lambda feeds: {"seen": feeds["cube"] * np.cos(ramp)})
+
+    with pytest.raises(NumericsBroken) as caught:
+        prove_float(Contract.identity(*tensors), source, broken)
+
+    assert told in caught.value.message
+    assert ("were tried" in caught.value.message) == bool(told)
 
 
 def test_values_that_are_not_finite_are_refused() -> None:

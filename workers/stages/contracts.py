@@ -7,13 +7,15 @@ converter; the numbers decide.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Binding, Contract
 from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken, RequestError
-from farm.domain.facts import TensorSpec
+from farm.domain.facts import Axis, TensorSpec
 from farm.domain.inputs import UNKNOWN_DTYPE
 from farm.domain.recipe import RECIPES
 from workers.runtimes import Session
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 SURE_DB = 60.0
 """A layout that reaches this is taken without trying the others."""
 MAX_LAYOUTS = 64
+"""Orders of axes that are tried, of all inputs together and of each output; the likely ones come first."""
+MAX_AXES = 5
+"""Of a tensor whose axes are put in another order."""
 
 _NAMED_LAYOUTS = {
     (0, 2, 1): ("NCL", "NLC"),
@@ -82,13 +87,36 @@ def prove_answers(
         best = proof if best is None or proof.sqnr_db > best.sqnr_db else best
         if best.sqnr_db >= limit:
             return best
-    reached = best.sqnr_db if best else -CAP_DB
+    reached, untried = (best.sqnr_db, _untried(best.contract)) if best else (-CAP_DB, "")
     raise NumericsBroken(
         f"The converted model computes something else: SQNR {reached:.1f} dB on seeded inputs, "
-        f"at least {limit:.0f} dB is needed.",
+        f"at least {limit:.0f} dB is needed.{untried}",
         remedy="Take another chain of stages or another runtime; `farm routes --from FORMAT --to RUNTIME` lists them.",
         sqnr_db=reached,
     )
+
+
+def _untried(contract: Contract) -> str:
+    """Say how many orders of axes the shapes allow, where more do than were tried."""
+    groups = [("inputs", contract.inputs), *((f"output {one.source.name}", (one,)) for one in contract.outputs)]
+    told = []
+    for what, bindings in groups:
+        shapes = [
+            (b.source.shape, b.artifact.shape) for b in bindings if not (b.source.open_axes or b.artifact.open_axes)
+        ]
+        known = [(model, found) for model, found in shapes if model is not None and found is not None]
+        allowed = math.prod(_count_orders(found) for _, found in known)
+        tried = min(MAX_LAYOUTS, math.prod(len(list(_orders(model, found))) for model, found in known))
+        if tried < allowed:
+            told.append(
+                f" Only {tried} of the {allowed} orders of axes that the shapes of its {what} allow were tried."
+            )
+    return "".join(told)
+
+
+def _count_orders(shape: Sequence[Axis]) -> int:
+    """Count the orders of axes that turn a shape of these sizes into another of the same ones."""
+    return math.prod(math.factorial(count) for count in Counter(shape).values())
 
 
 def prove(
@@ -211,7 +239,8 @@ def _layouts(pairs: list[tuple[TensorSpec, TensorSpec]]) -> Iterator[tuple[Bindi
     orders = [list(_orders(model.static_shape, _fixed(found, model))) for model, found in pairs]
     for (model, found), possible in zip(pairs, orders, strict=True):
         if not possible:
-            raise ContractMismatch(f"No order of axes turns the input {model} into {found}.")
+            more = f", or none was tried: they have more than {MAX_AXES}" if len(found.shape or ()) > MAX_AXES else ""
+            raise ContractMismatch(f"No order of axes turns the input {model} into {found}{more}.")
     for choice in itertools.product(*orders):
         yield tuple(
             Binding(model, _typed(found.with_shape(_fixed(found, model)), model.dtype), order)
@@ -240,7 +269,7 @@ def _orders(model: tuple[int, ...], artifact: tuple[int, ...]) -> Iterator[tuple
         return
     if model == artifact:
         yield None
-    if len(model) > 5:
+    if len(model) > MAX_AXES:
         return
     named = [order for order in _NAMED_LAYOUTS if len(order) == len(model)]
     identity = tuple(range(len(model)))
