@@ -59,12 +59,14 @@ def recompute(
 ) -> None:
     """Compute every statistic of a report again from its raw samples, by code of its own, and print what differs.
 
-    Exit code 1 when something differs by more than rounding.
+    Exit code 1 when something differs by more than rounding, 2 when there is nothing to compute from.
     """
     from farm.cli.output import print_json, print_table, say
     from farm.domain.statistics.recomputation import recompute as computed
 
-    differences, count = computed(read_report(report))
+    told = read_report(report)
+    _refuse_without_samples(report, told)
+    differences, count = computed(told)
     if json:
         print_json({"computed": count, "differences": [asdict(one) for one in differences]})
     else:
@@ -75,6 +77,36 @@ def recompute(
             say(f"{len(differences)} of {count} statistics are not what their samples give.")
     if differences:
         raise typer.Exit(EXIT_DIFFERENT)
+
+
+def _refuse_without_samples(path: Path, report: dict[str, Any]) -> None:
+    """See that there is something to compute from, and that every success holds its raw samples.
+
+    Raises:
+        BadData: no result was measured, or one lacks its samples.
+    """
+    from farm.domain.errors import BadData
+
+    results = {
+        "/".join(one[part] for part in ("model", "target", "target_runtime", "recipe")): one
+        for one in report["results"]
+    }
+    lacking = [name for name, one in results.items() if one["state"] == "succeeded" or one.get("execution_summary")]
+    lacking = [name for name in lacking if not _has_samples(results[name])]
+    if lacking:
+        raise BadData(
+            f"{str(path)!r} lacks execution_summary.all_inference_times of {', '.join(lacking)}: nothing shows that "
+            "its statistics are right.",
+            remedy="Take the report.json as the farm wrote it: farm download JOB.",
+        )
+    if not any(one.get("execution_summary") for one in report["results"]):
+        states = ", ".join(f"{name}: {one['state']}" for name, one in results.items()) or "it has no result"
+        raise BadData(f"{str(path)!r} holds no measurement to compute again ({states}).")
+
+
+def _has_samples(result: dict[str, Any]) -> bool:
+    runs = (result.get("execution_summary") or {}).get("all_inference_times") or []
+    return bool(runs) and all(runs)
 
 
 def _results(named: str) -> list[Result]:

@@ -92,7 +92,10 @@ def verify(
     signer: Annotated[str | None, typer.Option(help="The key's fingerprint that you expect.")] = None,
     json: Json = False,
 ) -> None:
-    """Check a report's signature, and conclude from its content again. Exit code 2 when it does not hold."""
+    """Check a report's signature, and conclude again from what it measured and this farm's own published tables.
+
+    Exit code 2 when it does not hold.
+    """
     from farm.cli.output import print_json
     from farm.domain.errors import BadData
     from farm.domain.proof import FORMAT, compare, conclude
@@ -108,6 +111,7 @@ def verify(
         raise BadData(f"{file} has format {report.get('format')!r}; this farm reads {FORMAT}.")
     if signer is not None and signer != key:
         raise BadData(f"{file} was signed by {key}, not by {signer}.")
+    _refuse_foreign_figures(file, report)
     verdict, reasons = conclude(report)
     compared = compare(report["published"], report["measurements"])
     if (verdict, reasons, compared) != (report["verdict"], report["reasons"], report["comparisons"]):
@@ -117,6 +121,36 @@ def verify(
         return
     _print(report)
     typer.echo(f"The signature holds. Signed by key {key}; whose key that is, the file can't say.")
+
+
+def _refuse_foreign_figures(file: Path, report: Mapping[str, Any]) -> None:
+    """See that a report compares with the figures that this farm knows as published, and with all of them.
+
+    Raises:
+        BadData: other ones, or a profile that is unknown here.
+    """
+    from farm.domain.errors import BadData
+    from farm.domain.proof import foreign_figures
+
+    profile = report["host"]["profile"]
+    known = _published(profile)
+    if known is None:
+        raise BadData(f"{file} is of profile {profile!r}, which this farm does not know.")
+    added, left_out = foreign_figures(report["published"], known)
+    told = [*(f"it alone has {one}" for one in added), *(f"it leaves out {one}" for one in left_out)]
+    if told:
+        raise BadData(
+            f"{file} does not compare with the published figures of {profile}: {'; '.join(told)}.",
+            remedy=f"Read it with the farm that wrote it (version {report.get('farm_version', 'unknown')}).",
+        )
+
+
+def _published(profile: str) -> list[dict[str, Any]] | None:
+    """List the published latencies of a profile; None where there is no such profile."""
+    from hardware_profiles.loader import load_profiles
+
+    known = load_profiles().get(profile)
+    return None if known is None else [one.model_dump(mode="json") for one in known.reference_latencies]
 
 
 def _files(models: Sequence[str]) -> Iterator[tuple[str, Path]]:
@@ -157,10 +191,8 @@ def _joined(client: Client, name: str | None, profile: str, url: str | None, wit
 
 def _report(client: Client, host: HostView, files: Mapping[str, Path]) -> dict[str, Any]:
     from farm.domain.proof import FORMAT, compare, conclude
-    from hardware_profiles.loader import load_profiles
 
-    profile = load_profiles()[host.profile]
-    published = [one.model_dump(mode="json") for one in profile.reference_latencies]
+    published = _published(host.profile) or []
     tests = _tested(client, host)
     measured = [*_of_tests(client, tests), *_measured(client, host, files, published)]
     body: dict[str, Any] = {

@@ -62,6 +62,20 @@ def _result(found: Mapping[str, Any] | None, ratio: float | None) -> str:
     return "plausible" if PLAUSIBLE[0] <= ratio <= PLAUSIBLE[1] else "implausible"
 
 
+def foreign_figures(
+    told: Sequence[Mapping[str, Any]], known: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], list[str]]:
+    """Name the published figures that a report alone holds, and those that it leaves out, against a table of ours."""
+    theirs, ours = ([_figure(one) for one in table] for table in (told, known))
+    return [one for one in theirs if one not in ours], [one for one in ours if one not in theirs]
+
+
+def _figure(published: Mapping[str, Any]) -> str:
+    threads = f" with {published['threads']} threads" if published.get("threads") else ""
+    of = f"{published['model']} under {published['runtime']}{threads}"
+    return f"{of}: {published['latency_ms']:g} ms ({published['source']})"
+
+
 def conclude(report: Mapping[str, Any]) -> tuple[Proof, list[str]]:
     """Conclude from a report's body; the reasons say what keeps the host from being proven."""
     host = report["host"]
@@ -85,7 +99,14 @@ def _lacking(report: Mapping[str, Any]) -> Iterable[str]:
         if not one["valid"]:
             why = ", ".join(one["reasons"]) or "no reason given"
             yield f"{one['model']} under {one['runtime']}: the measurement is not valid ({why})."
-    for one in report["comparisons"]:
+    compared = report["comparisons"]
+    if compared and all(one["result"] == "not measured" for one in compared):
+        wanted = ", ".join(dict.fromkeys(f"{one['model']} under {one['runtime']}" for one in compared))
+        yield (
+            f"No published figure of a {host['profile']} was measured ({wanted}); give the files: "
+            f"farm prove --model {compared[0]['model']}=FILE."
+        )
+    for one in compared:
         if one["result"] == "implausible":
             yield (
                 f"{one['model']} under {one['runtime']} takes {one['measured_ms']:.3g} ms, {one['ratio']:.2g} times "

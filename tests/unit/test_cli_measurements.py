@@ -160,3 +160,24 @@ def test_a_statistic_that_was_tampered_with_is_shown(
     code, out = told(capsys, "recompute", str(tmp_path / "tampered.json"), "--json")
     assert code == 1
     assert [one["field"] for one in json.loads(out)["differences"]] == ["p90"]
+
+
+@pytest.mark.parametrize(
+    ("results", "missing"),
+    [
+        ([], "it has no result"),
+        ([samples.failed_result()], "digits/x86-64-v3/litert/int8-static: failed"),
+        ([samples.result(execution_summary=None)], "lacks execution_summary.all_inference_times of digits/x86-64-v3"),
+        ([samples.result(execution_summary=samples.summary(all_inference_times=[]))], "lacks execution_summary"),
+        ([samples.result(execution_summary=samples.summary(all_inference_times=[[5.0], []]))], "lacks execution_summ"),
+        ([samples.result(), samples.result("int8-static", execution_summary=None)], "onnxruntime/int8-static: nothing"),
+    ],
+    ids=["no result", "failed", "no summary", "no run", "an empty run", "one of two"],
+)
+def test_a_report_without_samples_is_no_report_that_is_right(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, results: list[dict[str, Any]], missing: str
+) -> None:
+    (tmp_path / "bare.json").write_text(json.dumps(samples.report(*results)))
+    code, out = told(capsys, "recompute", str(tmp_path / "bare.json"))
+    assert code == 2
+    assert missing in out.replace("\n", " ")

@@ -12,24 +12,26 @@ from farm.cli.main import run
 from farm.domain.errors import BadData, ConfigurationError
 from farm.domain.proof import FORMAT, Proof, compare, conclude
 from farm.report.signing import own_key, signed, verified
+from hardware_profiles.loader import load_profiles
 
-V2 = {"model": "mobilenet-v2", "runtime": "litert", "threads": 4, "latency_ms": 44.0, "source": "a table"}
+TABLE = [one.model_dump(mode="json") for one in load_profiles()["raspberry-pi-4"].reference_latencies]
+V2 = next(one for one in TABLE if one["model"] == "mobilenet-v2-224-float32")
 
 
 def measured(**changes: Any) -> dict[str, Any]:
-    made = {"model": "mobilenet-v2", "runtime": "litert", "threads": 4, "p50_ms": 50.0, "p90_ms": 51.0}
+    made = {"model": V2["model"], "runtime": "litert", "threads": 4, "p50_ms": 50.0, "p90_ms": 51.0}
     return made | {"valid": True, "emulated": False, "reasons": []} | changes
 
 
-def report(*measurements: dict[str, Any], **host: Any) -> dict[str, Any]:
+def report(*measurements: dict[str, Any], published: list[dict[str, Any]] = TABLE, **host: Any) -> dict[str, Any]:
     named = {"name": "pi", "profile": "raspberry-pi-4", "can_measure": True, "emulated": False}
     body: dict[str, Any] = {
         "format": FORMAT,
         "host": named | host,
         "self_tests": [{"runtime": "litert", "verdict": "passed", "reasons": []}],
         "measurements": list(measurements),
-        "published": [V2],
-        "comparisons": compare([V2], measurements),
+        "published": published,
+        "comparisons": compare(published, measurements),
     }
     verdict, reasons = conclude(body)
     return {**body, "verdict": verdict.value, "reasons": reasons}
@@ -39,8 +41,9 @@ def test_a_tested_host_near_the_published_figure_is_proven() -> None:
     told = report(measured())
 
     assert told["verdict"] == Proof.PROVEN
-    assert told["comparisons"][0]["result"] == "plausible"
-    assert told["comparisons"][0]["ratio"] == pytest.approx(50 / 44, abs=1e-3)
+    (compared,) = (one for one in told["comparisons"] if one["model"] == V2["model"])
+    assert compared["result"] == "plausible"
+    assert compared["ratio"] == pytest.approx(50 / 44, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,18 @@ def test_every_lack_is_told() -> None:
     assert told["verdict"] == Proof.NOT_PROVEN
     assert len(told["reasons"]) == 3
     assert any("10 times the published 44 ms" in reason for reason in told["reasons"])
+
+
+def test_a_host_is_not_proven_while_no_published_figure_was_measured() -> None:
+    told = report(measured(model="reference"))
+
+    assert told["verdict"] == Proof.NOT_PROVEN
+    (reason,) = told["reasons"]
+    assert reason.startswith(
+        "No published figure of a raspberry-pi-4 was measured (mobilenet-v1-224-float32 under litert"
+    )
+    assert "farm prove --model mobilenet-v1-224-float32=FILE" in reason
+    assert report(measured(model="reference"), published=[])["verdict"] == Proof.PROVEN, "nothing is published"
 
 
 @pytest.mark.parametrize("emulated", [True, None])
@@ -129,3 +144,22 @@ def test_verify_concludes_again_and_refuses_a_verdict_that_the_content_does_not_
     assert "comes to 'not-proven'" in capsys.readouterr().err
     assert run(["prove", "verify", good, "--signer", "0000"]) == 2
     assert run(["prove", "verify", str(tmp_path / "none.json")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"published": [V2 | {"latency_ms": 440.0}]}, "it alone has mobilenet-v2-224-float32 under litert with 4 th"),
+        ({"published": [V2]}, "it leaves out mobilenet-v1-224-float32 under litert with 4 threads: 75 ms"),
+        ({"published": []}, "it leaves out mobilenet-v1-224-float32"),
+        ({"profile": "raspberry-pi-9"}, "profile 'raspberry-pi-9', which this farm does not know"),
+    ],
+)
+def test_verify_compares_with_its_own_table_and_not_with_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], told: str
+) -> None:
+    slow = report(measured(p50_ms=440.0), **changes)
+    file = write(tmp_path / "own-table.json", signed(slow, own_key(tmp_path / "key")))
+
+    assert run(["prove", "verify", file]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
