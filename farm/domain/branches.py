@@ -249,9 +249,12 @@ class Row:
         spec = self.steps.world.catalogue.of_kind(Kind.TRACE, source=fmt)
         if spec is None:
             return replace(layers, not_compared=f"no stage reads the inner tensors of {fmt}.")
-        title = f"{spec.name} · {self.model.name} after {quantizer.name}"
+        title, options = f"{spec.name} · {self.model.name} after {quantizer.name}", spec.options(**self._specs)
+        verdict = spec.verdict(self.facts, {}, options)
+        if not verdict.can:
+            return replace(layers, not_compared=verdict.reason)
         try:
-            step = self.steps.add(spec, given, spec.options(**self._specs), target=None, title=title)
+            step = self.steps.add(spec, given, options, target=None, title=title)
         except EnvironmentMissing as error:
             return replace(layers, not_compared=error.message)
         return replace(layers, step=step)

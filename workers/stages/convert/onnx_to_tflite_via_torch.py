@@ -88,19 +88,21 @@ def torch_module(source: Path, inputs: tuple[TensorSpec, ...], ranges: Ranges | 
     """Return an ONNX file as a torch module of fixed axes.
 
     Raises:
-        ConversionFailed: an operator that onnx2torch does not know.
+        ConversionFailed: onnxslim can't fold it, or an operator that onnx2torch does not know.
     """
     model = load_inlined(source)
     fix_axes(model, inputs)
+    folded = _folded(model)
     with tool_call("onnx2torch"):
-        return _traced(_to_torch(_folded(model)), example_tensors(inputs, ranges))
+        return _traced(_to_torch(folded), example_tensors(inputs, ranges))
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """Fold what is constant once every axis is fixed: onnx2torch takes weights from initializers alone."""
     import onnxslim
 
-    slim: onnx.ModelProto = onnxslim.slim(model)
+    with tool_call("onnxslim"):
+        slim: onnx.ModelProto = onnxslim.slim(model)
     return slim
 
 
@@ -126,7 +128,7 @@ def _without_torchvision() -> Iterator[None]:
 
 
 def _traced(module: torch.fx.GraphModule, arguments: tuple[torch.Tensor, ...]) -> torch.fx.GraphModule:
-    """Record one run as plain tensor operations, shapes and indices frozen at what they were."""
+    """Record one run of its modules as plain tensor operations, shapes and indices frozen at what they were."""
     import torch
     from torch.fx.experimental import proxy_tensor
 

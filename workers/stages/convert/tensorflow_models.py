@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.domain.facts import Format, TensorSpec
-from farm.domain.stage import Kind, StageOutput, always, stage
+from farm.domain.stage import Check, Kind, StageOutput, always, stage
 from workers.runtimes.keras import load_model
 from workers.runtimes.tensorflow import choose_signature, model_folder
 from workers.stages.tool_calls import python_specs, tool_call
@@ -30,7 +30,13 @@ SOURCES = {
 
 
 def register(
-    convert: Callable[..., StageOutput], *, to: str, target: Format, tools: tuple[str, ...] = (), **declared: Any
+    convert: Callable[..., StageOutput],
+    *,
+    to: str,
+    target: Format,
+    tools: tuple[str, ...] = (),
+    check: Check = always,
+    **declared: Any,
 ) -> None:
     """Register `convert(given, source=FORMAT)` as a stage of each format but its target, named after it and `to`.
 
@@ -44,7 +50,7 @@ def register(
             version="1",
             kind=Kind.CONVERT,
             environment="builder",
-            check=always,
+            check=check,
             source=source,
             target=target,
             tools=(*tools, *readers),

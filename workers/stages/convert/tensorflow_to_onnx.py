@@ -16,6 +16,7 @@ from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
 from workers.stages.convert.tensorflow_to_tflite import converter_errors
+from workers.stages.model_sizes import INTO_FROZEN_GRAPH, INTO_ONE_ONNX_FILE
 from workers.stages.onnx_files import rename_interface
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface, proven
@@ -72,7 +73,7 @@ def write_onnx(function: FixedFunction, inputs: list[str], outputs: list[str], p
     onnx.save(model, path)
 
 
-register(convert, to="onnx", target=Format.ONNX, tools=("tf2onnx", "onnx"), preload=PRELOAD)
+register(convert, to="onnx", target=Format.ONNX, tools=("tf2onnx", "onnx"), preload=PRELOAD, check=INTO_FROZEN_GRAPH)
 
 
 @stage(
@@ -82,6 +83,7 @@ register(convert, to="onnx", target=Format.ONNX, tools=("tf2onnx", "onnx"), prel
     environment="builder",
     source=Format.TFLITE,
     target=Format.ONNX,
+    check=INTO_ONE_ONNX_FILE,
     tools=("tf2onnx", "tensorflow-cpu", "onnx"),
     preload=PRELOAD,
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from farm.domain.facts import Format
 from farm.domain.stage import StageInput, StageOutput
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
+from workers.stages.model_sizes import INTO_FROZEN_GRAPH
 from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, openvino_call, rename, save
 from workers.stages.tool_calls import python_command
 from workers.stages.transforms import interface, proven
@@ -63,5 +64,11 @@ def to_openvino(function: FixedFunction, inputs: list[str], outputs: list[str]) 
 
 
 register(
-    convert, to="openvino-ir", target=Format.OPENVINO_IR, tools=TOOLS, preload=(*LOADED, *PRELOAD), timeout_s=TIMEOUT_S
+    convert,
+    to="openvino-ir",
+    target=Format.OPENVINO_IR,
+    tools=TOOLS,
+    check=INTO_FROZEN_GRAPH,
+    preload=(*LOADED, *PRELOAD),
+    timeout_s=TIMEOUT_S,
 )

@@ -13,6 +13,7 @@ from typing import Any
 from farm.domain.facts import Format
 from farm.domain.stage import StageInput, StageOutput
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines, register
+from workers.stages.model_sizes import INTO_TFLITE
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface, proven
 
@@ -60,4 +61,4 @@ def converter_errors() -> tuple[type[Exception], ...]:
     return (ConverterError, tf.errors.OpError)
 
 
-register(convert, to="tflite", target=Format.TFLITE, preload=PRELOAD)
+register(convert, to="tflite", target=Format.TFLITE, preload=PRELOAD, check=INTO_TFLITE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from farm.domain.facts import TensorSpec
 from workers.runtimes.torch_exported_program import load_program
 from workers.stages.samples import Ranges, example_tensors
-from workers.stages.tool_calls import python_specs
+from workers.stages.tool_calls import python_specs, tool_call
 from workers.stages.training_mode import refuse_training_program
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def load_fixed_program(
 
     Raises:
         BadRequest: it was exported in training mode, so that dropout drops and batch norm follows the batch.
+        ConversionFailed: torch.export does not take its module with these axes.
     """
     import torch
 
@@ -29,7 +30,8 @@ def load_fixed_program(
     refuse_training_program(program)
     if not program.range_constraints:
         return program
-    return torch.export.export(program.module(), example_tensors(input_specs, ranges))
+    with tool_call("torch"):
+        return torch.export.export(program.module(), example_tensors(input_specs, ranges))
 
 
 def load_lines(input_specs: tuple[TensorSpec, ...], ranges: Ranges | None = None) -> tuple[str, ...]:

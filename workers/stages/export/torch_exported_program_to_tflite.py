@@ -10,6 +10,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
+from workers.stages.model_sizes import INTO_TFLITE
 from workers.stages.tool_calls import python_command, python_specs
 from workers.stages.transforms import given_contract, proven, ranges_of
 
@@ -21,6 +22,7 @@ from workers.stages.transforms import given_contract, proven, ranges_of
     environment="builder",
     source=Format.TORCH_EXPORTED_PROGRAM,
     target=Format.TFLITE,
+    check=INTO_TFLITE,
     tools=TOOLS,
     preload=PRELOAD,
 )

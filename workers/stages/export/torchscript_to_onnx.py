@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.runtimes.torchscript import load_module
+from workers.stages.model_sizes import INTO_ONE_ONNX_FILE
 from workers.stages.samples import example_tensors
 from workers.stages.tool_calls import python_command, python_specs, tool_call
 from workers.stages.training_mode import refuse_training_module
@@ -31,6 +32,7 @@ OPSET = 17
     environment="builder",
     source=Format.TORCHSCRIPT,
     target=Format.ONNX,
+    check=INTO_ONE_ONNX_FILE,
     tools=("torch", "onnx"),
     preload=("torch", "torch.onnx", "onnx", "onnxruntime"),
 )

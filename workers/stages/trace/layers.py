@@ -25,7 +25,7 @@ from workers.stages.compare.numerics import OutputError
 from workers.stages.compare.run_artifact import declared_contract, reference_samples
 from workers.stages.npz import NpzReader
 from workers.stages.tool_calls import FOREIGN
-from workers.stages.trace.onnx_pair import OnnxPair
+from workers.stages.trace.onnx_pair import SHOWN, OnnxPair
 from workers.stages.trace.openvino_pair import OpenVinoPair
 from workers.stages.trace.pairs import Opener, Pair, Tap
 from workers.stages.trace.tflite_pair import TflitePair
@@ -153,22 +153,35 @@ def _told(source: Format) -> Iterator[None]:
         raise ArtifactBroken(f"The inner tensors of the {source} files can't be read: {said}") from exc
 
 
-def _register(source: Format, open_pair: Opener, environment: str, tools: tuple[str, ...], *preload: str) -> None:
+def _register(source: Format, open_pair: Opener, *, preload: tuple[str, ...], **declared: Any) -> None:
     stage(
         name=f"trace-{source}",
         version="1",
         kind=Kind.TRACE,
-        environment=environment,
-        check=always,
         source=source,
         inputs=("float", "samples"),
-        tools=tools,
         preload=("numpy", *preload),
         timeout_s=300.0,
+        **declared,
     )(partial(run_trace, source, open_pair))
 
 
-_ONNX = ("onnx", "onnxruntime", "onnxruntime.quantization.shape_inference")
-_register(Format.ONNX, OnnxPair, "builder", ("onnx", "onnxruntime"), *_ONNX)
-_register(Format.TFLITE, TflitePair, "litert", ("ai-edge-litert",), "ai_edge_litert.interpreter")
-_register(Format.OPENVINO_IR, OpenVinoPair, "openvino", ("openvino",), "openvino")
+_register(
+    Format.ONNX,
+    OnnxPair,
+    tools=("onnx", "onnxruntime"),
+    preload=("onnx", "onnxruntime", "onnxruntime.quantization.shape_inference"),
+    environment="builder",
+    check=SHOWN,
+)
+_register(
+    Format.TFLITE,
+    TflitePair,
+    tools=("ai-edge-litert",),
+    preload=("ai_edge_litert.interpreter",),
+    environment="litert",
+    check=always,
+)
+_register(
+    Format.OPENVINO_IR, OpenVinoPair, tools=("openvino",), preload=("openvino",), environment="openvino", check=always
+)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import TensorSpec
 from workers.runtimes.onnxruntime import OnnxSession
+from workers.stages.model_sizes import fits
 from workers.stages.onnx_files import fix_axes, load_inlined, number_tensors, raise_opset
 from workers.stages.quantize.onnx_preparation import LEAST_OPSET, OPSET
 from workers.stages.samples import Feeds
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 INPUT = "Input"
 """Stands for an operator where a quantized input of the model is a layer."""
+SHOWN = fits(
+    "the one file in which inner tensors are shown",
+    "Its outputs are compared all the same; quantize a part of it alone.",
+)
 SEEN_AS = "{}_DequantizeLinear_Output"
 
 
