@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Binding, Contract
 from farm.domain.errors import ArtifactBroken, ContractMismatch, NumericsBroken, RequestError
-from farm.domain.facts import Axis, TensorSpec
+from farm.domain.facts import TensorSpec
 from farm.domain.inputs import UNKNOWN_DTYPE
 from farm.domain.recipe import RECIPES
 from workers.runtimes import Session
@@ -101,10 +101,7 @@ def _untried(contract: Contract) -> str:
     groups = [("inputs", contract.inputs), *((f"output {one.source.name}", (one,)) for one in contract.outputs)]
     told = []
     for what, bindings in groups:
-        shapes = [
-            (b.source.shape, b.artifact.shape) for b in bindings if not (b.source.open_axes or b.artifact.open_axes)
-        ]
-        known = [(model, found) for model, found in shapes if model is not None and found is not None]
+        known = [(b.source.static_shape, b.artifact.static_shape) for b in bindings if _is_fixed(b)]
         allowed = math.prod(_count_orders(found) for _, found in known)
         tried = min(MAX_LAYOUTS, math.prod(len(list(_orders(model, found))) for model, found in known))
         if tried < allowed:
@@ -114,7 +111,11 @@ def _untried(contract: Contract) -> str:
     return "".join(told)
 
 
-def _count_orders(shape: Sequence[Axis]) -> int:
+def _is_fixed(binding: Binding) -> bool:
+    return all(spec.shape is not None and not spec.open_axes for spec in (binding.source, binding.artifact))
+
+
+def _count_orders(shape: tuple[int, ...]) -> int:
     """Count the orders of axes that turn a shape of these sizes into another of the same ones."""
     return math.prod(math.factorial(count) for count in Counter(shape).values())
 

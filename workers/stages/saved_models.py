@@ -71,14 +71,19 @@ def save_module(
     """Write a torch module of fixed axes as the StableHLO that litert-torch lowers it to, in one XlaCallModule.
 
     Raises:
-        ConversionFailed: an operator without a lowering, or one that TensorFlow's XLA does not read.
+        ConversionFailed: a module that torch.export does not take, an operator without a lowering, or one that
+            TensorFlow's XLA does not read.
     """
     import tensorflow as tf
     import torch
     from litert_torch.backend import export, tf_integration
 
     arguments = example_tensors(tuple(inputs), ranges)
-    with tool_call("litert-torch", tf.errors.OpError), torch.no_grad():
-        lowered = export.exported_program_to_mlir(torch.export.export(module, arguments))
-        function = tf_integration.mlir_to_tf_function(lowered)
+    with torch.no_grad():
+        with tool_call("torch"):
+            program = torch.export.export(module, arguments)
+        with tool_call("litert-torch"):
+            lowered = export.exported_program_to_mlir(program)
+        with tool_call("tensorflow-cpu", tf.errors.OpError):
+            function = tf_integration.mlir_to_tf_function(lowered)
     save(function, inputs, outputs, folder, owned=[function])
