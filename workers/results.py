@@ -126,6 +126,11 @@ def log_tail(work: Path, lines: int = 20) -> str:
     return "\n".join(clean.splitlines()[-lines:])
 
 
+def runs_in(work: Path) -> list[Path]:
+    """Return the folders of an attempt's runs (run-0, run-1 … run-10), in the order of their numbers."""
+    return sorted(work.glob("run-*"), key=lambda run: (len(run.name), run.name))
+
+
 def join_logs(work: Path, whole: Path) -> None:
     """Write the logs of an attempt's runs one after the other; one that can't be read, or is cut, is told of.
 
@@ -133,7 +138,9 @@ def join_logs(work: Path, whole: Path) -> None:
         OSError: `whole` can't be written.
     """
     with whole.open("wb") as joined:
-        for part in sorted(work.glob(f"run-*/{LOG}")):
+        for part in (run / LOG for run in runs_in(work)):
+            if not os.path.lexists(part):
+                continue
             try:
                 opened = open_regular(part)
             except OSError as error:

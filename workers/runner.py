@@ -41,7 +41,7 @@ from workers.link import AttemptTickets, FarmLink
 from workers.measuring import Bench
 from workers.minimizing import failing_of, minimize
 from workers.pulse import Pulse
-from workers.results import Made, check_plain, join_logs, log_tail
+from workers.results import Made, check_plain, join_logs, log_tail, runs_in
 from workers.sandbox import Sandbox
 from workers.sanity import storable
 from workers.stage_runs import Place, StageCall
@@ -274,7 +274,7 @@ class _Attempt:
 
     def with_evidence(self, error: FarmError) -> Failure:
         """Add the end of the log to a failure that brings no evidence of its own."""
-        runs = sorted(self.work.glob("run-*"))
+        runs = runs_in(self.work)
         failure = error.failure
         if not runs or "log_tail" in failure.evidence:
             return failure

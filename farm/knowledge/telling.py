@@ -9,8 +9,8 @@ LINES = 6
 LINE_LIMIT = 300
 READ_LIMIT = 64_000
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PROGRESS = re.compile(r"\d{1,3}%\s*\||\d+/\d+ \[|[━█▏#=]{8}|\bETA\b|\b\d+(?:\.\d+)?(?:it/s|s/it|[kM]B/s)")
 _TELLS = re.compile(
     r"error|exception|fail|fatal|abort|cannot|can't|could not|unsupported|not supported|unknown|invalid|missing"
@@ -39,8 +39,8 @@ def telling_lines(text: str, *, lines: int = LINES) -> list[str]:
 
 
 def _clean(text: str) -> Iterator[str]:
-    for raw in _ESCAPES.sub("", text).split("\n"):
-        line = _CONTROL.sub("", raw.rstrip("\r").rpartition("\r")[2])
+    for raw in ESCAPES.sub("", text).split("\n"):
+        line = CONTROL.sub("", raw.rstrip("\r").rpartition("\r")[2])
         if _PROGRESS.search(line) or _NO_NEWS.search(line):
             continue
         line = _ROOTS.sub("", _FOLDERS.sub("", _STAMP.sub("", line))).strip()

@@ -24,7 +24,7 @@ from farm.domain.errors import (
 )
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageSpec
-from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result
+from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result, runs_in
 from workers.sandbox import Call, Ending, Level, Limits
 from workers.stages import load_specs
 
@@ -42,6 +42,18 @@ def test_a_log_that_is_a_link_tells_nothing_of_the_host(tmp_path: Path) -> None:
     assert "the host's own" not in text
     assert "The log of run-0 can't be read" in text
     assert "said by run 1" in text
+
+
+def test_the_tenth_run_follows_the_ninth(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"run-{number}").mkdir()
+        (tmp_path / f"run-{number}" / "log.txt").write_text(f"{number}\n")
+    (tmp_path / "run-12").mkdir()
+
+    join_logs(tmp_path, tmp_path / "whole")
+
+    assert (tmp_path / "whole").read_text().split() == [str(number) for number in range(12)]
+    assert runs_in(tmp_path)[-1].name == "run-12"
 
 
 @pytest.mark.timeout(20)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-LIMIT = 2000
+from farm.knowledge.telling import CONTROL, ESCAPES
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LIMIT = 2000
 
 
 def plain(text: str, *, limit: int = LIMIT) -> str:
     """Drop terminal escapes, control and direction characters (newline and tab stay); cut the middle past `limit`."""
-    clean = _CONTROL.sub("", _ESCAPES.sub("", text)).strip()
+    clean = CONTROL.sub("", ESCAPES.sub("", text)).strip()
     if len(clean) <= limit:
         return clean
     head = limit * 2 // 3
