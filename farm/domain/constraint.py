@@ -44,6 +44,13 @@ class Quantity:
     read: Callable[[Body], float | None]
 
     @property
+    def sign(self) -> str | None:
+        """The only sign that makes sense of it; None of accuracy, which may be an error."""
+        if self.name == "accuracy":
+            return None
+        return ">=" if self.higher_is_better else "<="
+
+    @property
     def is_time(self) -> bool:
         return self.units is _MICROSECONDS
 
@@ -166,12 +173,44 @@ def parse_constraint(text: str) -> Constraint:
             f"{near_misses(found['name'], QUANTITIES)}"
         )
     unit, number = found["unit"].replace(" ", ""), float(found["number"])
+    if quantity.sign not in (None, found["sign"]):
+        kind = "more" if quantity.higher_is_better else "less"
+        raise BadRequest(
+            f"Constraint {text!r} asks for the wrong side: of {quantity.name}, {kind} is wanted.",
+            remedy=f"Write {text.replace(found['sign'], quantity.sign or '')!r}, or leave it out.",
+        )
     if unit == "*float":
         return Constraint(quantity, found["sign"], number, relative=True, text=text.strip())
     if unit not in quantity.units:
         known = ", ".join(one or "no unit" for one in quantity.units)
         raise BadRequest(f"Constraint {text!r} gives {quantity.name} in {unit or 'no unit'}; known are {known}.")
-    return Constraint(quantity, found["sign"], number * quantity.units[unit], relative=False, text=text.strip())
+    bound = number * quantity.units[unit]
+    if quantity.name == "accuracy" and found["sign"] == ">=" and bound > 1:
+        raise BadRequest(
+            f"Constraint {text!r} can't hold: an accuracy, of which more is better, is 1 at most.",
+            remedy=f"Write 'accuracy >= {number:g}%' or 'accuracy >= {number / 100:g}'." if number <= 100 else None,
+        )
+    return Constraint(quantity, found["sign"], bound, relative=False, text=text.strip())
+
+
+def against_metrics(constraints: Iterable[Constraint], metrics: Iterable[str]) -> list[BadRequest]:
+    """Find bounds on accuracy that are on the wrong side of every metric it is told by.
+
+    Args:
+        constraints: as they were read.
+        metrics: those of the job's models.
+    """
+    errors = [name in LOWER_IS_BETTER for name in metrics]
+    asked = [one for one in constraints if one.quantity.name == "accuracy"]
+    upper = [] if any(errors) else [one for one in asked if one.sign == "<="]
+    lower = [one for one in asked if one.sign == ">=" and not one.relative] if errors and all(errors) else []
+    return [
+        BadRequest(
+            f"Constraint {one.text!r} asks for the wrong side: "
+            f"of this job's accuracy, {'less' if one in lower else 'more'} is wanted."
+        )
+        for one in (*upper, *lower)
+    ]
 
 
 def contradictions(constraints: Iterable[Constraint]) -> list[BadRequest]:

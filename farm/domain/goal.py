@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from farm.domain.answer import Candidate, Objective, choose
-from farm.domain.constraint import Body, Constraint, contradictions, parse_constraint
+from farm.domain.constraint import Body, Constraint, against_metrics, contradictions, parse_constraint
 from farm.domain.errors import BadRequest, FarmError
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
@@ -76,13 +76,16 @@ def usual_goal(constraints: Sequence[str], objective: str, *, scored: bool) -> G
     return Goal((*constraints, *(() if named else usual)), objective)
 
 
-def goal_errors(constraints: Sequence[str], objective: str | None, unscored: Sequence[str]) -> list[FarmError]:
+def goal_errors(
+    constraints: Sequence[str], objective: str | None, *, unscored: Sequence[str], metrics: Sequence[str] = ()
+) -> list[FarmError]:
     """Find everything that is wrong with constraints and objective.
 
     Args:
         constraints: as the user wrote them.
         objective: what to prefer among results that satisfy them; None for the default.
         unscored: the models that bring no samples to score.
+        metrics: those that were named; the default ones are accuracies, of which more is better.
     """
     errors: list[FarmError] = []
     parsed = []
@@ -91,7 +94,7 @@ def goal_errors(constraints: Sequence[str], objective: str | None, unscored: Seq
             parsed.append(parse_constraint(text))
         except BadRequest as error:
             errors.append(error)
-    errors += contradictions(parsed)
+    errors += [*against_metrics(parsed, metrics), *contradictions(parsed)]
     scores = [one.text for one in parsed if one.quantity.name == "accuracy"]
     if scores and unscored:
         errors.append(

@@ -14,6 +14,7 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.goal import OBJECTIVES, Goal, goal_errors, usual_goal
 from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
 from farm.domain.labels import classes_of, label_errors
+from farm.domain.limits import too_large
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
 from farm.domain.plan import LeftOut, Plan, PlannedResult
 from farm.domain.preprocessing import value_ranges
@@ -25,7 +26,7 @@ from farm.domain.wanted import Reason, Submitted, Wanted, World
 
 def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     """Find what is wrong with the request itself, before any file is read."""
-    errors: list[FarmError] = [*goal_errors(wanted.constraints, wanted.objective, wanted.unscored)]
+    errors = goal_errors(wanted.constraints, wanted.objective, unscored=wanted.unscored, metrics=wanted.metrics)
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += wanted.measuring.errors()
     errors += [_unknown("metric", name, METRICS) for name in wanted.metrics if name not in METRICS]
@@ -283,6 +284,8 @@ class _Context:
                 f"that need none: {without_calibration()}.",
             )
             return self.failed(target, runtime, recipe, error.failure)
+        if (over := too_large(self.model, target, recipe)) is not None:
+            return self.failed(target, runtime, recipe, over.failure)
         world = self.builder.world
         accepted = _accepted(self.builder.wanted, runtime, world)
         routes = find_routes(facts.format, accepted, recipe, world.catalogue.specs.values())

@@ -47,6 +47,8 @@ def test_equal_contracts_run_alike() -> None:
         ({"target_runtime": "litert"}, "another library"),
         ({"preprocessing": {"mean": [0.5]}}, "was not declared and is: {'mean': [0.5]}"),
         ({"labels": ["cat"]}, "0 class names became 1"),
+        ({"numerics": {"sqnr_db": 12.0}}, "60.0 dB to the source became 12.0 dB"),
+        ({"numerics": {"sqnr_db": 0.0}}, "60.0 dB to the source became 0.0 dB"),
     ],
 )
 def test_what_an_application_would_stumble_over_breaks(change: dict[str, Any], says: str) -> None:
@@ -60,7 +62,6 @@ def test_what_an_application_would_stumble_over_breaks(change: dict[str, Any], s
     ("change", "says"),
     [
         ({"image": {"shape": ["batch", 3, 8, 8]}}, "takes other sizes too"),
-        ({"numerics": {"sqnr_db": 12.0}}, "60.0 dB to the source became 12.0 dB"),
         ({"numerics": None}, "not known"),
     ],
 )
@@ -123,3 +124,10 @@ def test_of_a_bare_file_nothing_is_claimed_that_is_not_known() -> None:
     assert is_compatible(compare(result(preprocessing={"mean": [0.5]}, labels=["cat"]), bare))
     other = {"artifact": {**result()["artifact"], "format": "tflite"}}
     assert not is_compatible(compare(result(), other))
+
+
+@pytest.mark.parametrize(("theirs", "breaks"), [(30.0, None), (20.0, None), (15.0, None), (14.6, False), (14.0, True)])
+def test_who_lives_with_a_rough_file_lives_with_one_as_rough(theirs: float, breaks: bool | None) -> None:
+    found = compare(result(numerics={"sqnr_db": 15.0}), result(numerics={"sqnr_db": theirs}))
+
+    assert [difference.breaks for difference in found] == ([] if breaks is None else [breaks])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from farm.domain.constraint import QUANTITIES, contradictions, parse_constraint
+from farm.domain.constraint import QUANTITIES, against_metrics, contradictions, parse_constraint
 from farm.domain.errors import BadRequest
 from tests.domain_answers import result
 
@@ -42,6 +42,12 @@ def test_a_bound_is_in_the_reports_own_unit(text: str, name: str, bound: float) 
         ("size <= 20ms", "known are B, kB"),
         ("acuracy >= 0.9", "did you mean accuracy?"),
         ("power <= 3", "no report has"),
+        ("p90 >= 20ms", "wrong side: of p90, less is wanted"),
+        ("size >= 5MB", "wrong side: of size, less is wanted"),
+        ("sqnr <= 20dB", "wrong side: of sqnr, more is wanted"),
+        ("p90 >= 2*float", "wrong side"),
+        ("accuracy >= 95", "is 1 at most"),
+        ("accuracy >= 101%", "is 1 at most"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_with_what_can(text: str, says: str) -> None:
@@ -50,10 +56,36 @@ def test_what_can_not_be_meant_is_refused_with_what_can(text: str, says: str) ->
 
 
 def test_bounds_that_exclude_each_other_are_found_in_either_order() -> None:
-    texts = ["p90 >= 30ms", "size <= 5MB", "p90 <= 20ms", "accuracy >= 0.99*float", "accuracy <= 0.5"]
+    texts = ["accuracy >= 0.6", "size <= 5MB", "p90 <= 20ms", "accuracy >= 0.99*float", "accuracy <= 0.5"]
     (found,) = contradictions(map(parse_constraint, texts))
 
-    assert "'p90 >= 30ms' and 'p90 <= 20ms'" in found.message
+    assert "'accuracy >= 0.6' and 'accuracy <= 0.5'" in found.message
+
+
+def test_the_refusal_of_a_wrong_side_says_what_can_be_written() -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse_constraint("p90 >= 20ms")
+    assert refused.value.remedy == "Write 'p90 <= 20ms', or leave it out."
+    with pytest.raises(BadRequest) as refused:
+        parse_constraint("accuracy >= 95")
+    assert refused.value.remedy == "Write 'accuracy >= 95%' or 'accuracy >= 0.95'."
+
+
+@pytest.mark.parametrize(
+    ("text", "metrics", "fits"),
+    [
+        ("accuracy <= 0.5", (), False),
+        ("accuracy <= 0.5", ("top1",), False),
+        ("accuracy <= 0.5", ("top1", "mae"), True),
+        ("accuracy >= 0.5", ("mae",), False),
+        ("accuracy >= 0.99*float", ("wer",), True),
+        ("accuracy <= 12", ("mae",), True),
+    ],
+)
+def test_a_bound_on_accuracy_is_on_the_side_that_its_metric_wants(
+    text: str, metrics: tuple[str, ...], fits: bool
+) -> None:
+    assert (against_metrics([parse_constraint(text)], metrics) == []) is fits
 
 
 @pytest.mark.parametrize(

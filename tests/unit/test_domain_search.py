@@ -16,6 +16,7 @@ from farm.domain.errors import ConversionFailed
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import Progress, StepPhase, StepState
+from farm.domain.scenario import Measuring
 from farm.domain.stage import Kind
 from farm.domain.wanted import World
 from farm.report.schema import schema
@@ -140,6 +141,13 @@ def test_a_loser_s_reason_says_what_was_wrong_with_its_short_measurement() -> No
         "not measured in full: in a short measurement that does not count (loaded), p50 800 us; "
         "ort int8-static had 300 us"
     )
+
+
+def test_a_short_measurement_runs_on_as_many_threads_as_the_full_one() -> None:
+    plan = search(measuring=Measuring(threads=(4, 2)))
+    asked = {step.options["short"]: step.options["threads"] for step in plan.steps.values() if step.kind == "measure"}
+
+    assert asked == {True: 4, False: 4}
 
 
 def test_the_nearest_miss_may_be_one_that_was_given_up_early() -> None:
