@@ -23,13 +23,13 @@ from workers.runtimes import Runtime
 from workers.runtimes.hugging_face_cache import CachedStep, StaticCache, asked_cache
 from workers.runtimes.hugging_face_folder import Folder, read_folder
 from workers.runtimes.torch_modules import ModuleSession
+from workers.runtimes.torch_state_dict_weights import listed
 
 if TYPE_CHECKING:
     import torch
 
 ATTENTION = "eager"
 """The attention that every exporter takes."""
-_NAMED = 5
 _SAVE_AGAIN = "Save the folder again with model.save_pretrained(folder), and check that the copy is complete."
 _DECODER = "decoder_input_ids"
 
@@ -151,8 +151,8 @@ def load_folder(path: Path) -> tuple[ModuleSession, Kind, tuple[str, ...]]:
     kind = read_kind(path)
     module, told = _loaded(kind)
     wrong = [
-        _listed("missing", sorted(told["missing_keys"])),
-        _listed("of another size", sorted(str(one[0]) for one in told["mismatched_keys"])),
+        listed("missing", sorted(told["missing_keys"])),
+        listed("of another size", sorted(str(one[0]) for one in told["mismatched_keys"])),
     ]
     if any(wrong):
         raise BadRequest(
@@ -194,13 +194,6 @@ def _loaded(kind: Kind) -> tuple[Any, Mapping[str, Any]]:
             remedy=_SAVE_AGAIN,
         ) from exc
     return module, told
-
-
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{len(names)} {what} ({', '.join(names[:_NAMED])}{more})"
 
 
 class _Call:

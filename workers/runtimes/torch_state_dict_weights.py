@@ -122,13 +122,13 @@ class Misfit:
 
     def told(self, file: str, builder: str) -> BadRequest:
         """Name the first of each."""
-        listed = (
-            _listed("missing from it", self.missing),
-            _listed("unknown to the module", self.unexpected),
-            _listed("of", self.sizes),
+        told = (
+            listed("missing from it", self.missing),
+            listed("unknown to the module", self.unexpected),
+            listed("of other sizes", self.sizes),
         )
         return BadRequest(
-            f"{file} does not fit the module that {builder} builds: {'; '.join(one for one in listed if one)}.",
+            f"{file} does not fit the module that {builder} builds: {'; '.join(one for one in told if one)}.",
             remedy=f"Make {builder} build the module with the arguments it was trained with.",
             missing=self.missing[:50],
             unexpected=self.unexpected[:50],
@@ -183,9 +183,9 @@ def _not_tied(module: torch.nn.Module, missing: list[str]) -> list[str]:
     return [name for name in missing if state[name].data_ptr() not in loaded]
 
 
-def _listed(what: str, names: list[str]) -> str:
+def listed(what: str, names: list[str]) -> str:
+    """Count the tensors that are `what`, and name the first `NAMED`; nothing where there are none."""
     if not names:
         return ""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    head = f"{len(names)} of other sizes" if what == "of" else f"{len(names)} {what}"
-    return f"{head} ({', '.join(names[:NAMED])}{more})"
+    return f"{len(names)} {what} ({', '.join(names[:NAMED])}{more})"
