@@ -75,6 +75,8 @@ def _machine(p: Profile) -> Iterator[tuple[str, str]]:
         yield f"accelerator {device.name}", f"at {', '.join(places)}"
     if p.limits.max_model_bytes:
         yield "largest model", f"{p.limits.max_model_bytes / 1e6:,.0f} MB"
+    if p.limits.max_process_bytes:
+        yield "memory of a step", f"{p.limits.max_process_bytes / 1e6:,.0f} MB at most"
 
 
 def _evidence(p: Profile) -> Iterator[str]:

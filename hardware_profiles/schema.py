@@ -66,7 +66,6 @@ class Accelerator(Section):
     usb_ids: tuple[BusId, ...] = ()
     pci_ids: tuple[BusId, ...] = ()
     device_nodes: tuple[str, ...] = Field(default=(), description="file names under /dev, globs allowed")
-    runtime_versions: tuple[str, ...] = ()
     memory_bytes: int | None = Field(default=None, gt=0, description="on-chip memory for parameters")
 
     @model_validator(mode="after")
@@ -77,7 +76,10 @@ class Accelerator(Section):
 
 
 class RuntimeUse(Section):
-    """A runtime of this target: its environment, and versions allowed (empty: the environment's pin)."""
+    """A runtime of this target: its environment, and versions allowed (empty: the environment's pin).
+
+    A worker whose environment pins another version does not start.
+    """
 
     environment: Name
     versions: tuple[str, ...] = ()
@@ -118,7 +120,12 @@ class MeasurementPolicy(Section):
 
 
 class Limits(Section):
-    """Bounds beyond which a step is not tried on this hardware."""
+    """Bounds of this hardware.
+
+    Attributes:
+        max_model_bytes: of weights; a larger model is refused before anything is converted.
+        max_process_bytes: memory of one step on the target; the sandbox ends what takes more.
+    """
 
     max_model_bytes: int | None = Field(default=None, gt=0)
     max_process_bytes: int | None = Field(default=None, gt=0)

@@ -20,6 +20,7 @@ from workers.edgetpu.compiler import PROGRAM, program_digest
 from workers.host.attest import identify, mismatches
 from workers.host.facts import HostFacts
 from workers.link import FarmLink
+from workers.runtimes import load_runtimes
 
 AUTO = "auto"
 
@@ -53,13 +54,30 @@ def choose_profile(name: str, facts: HostFacts) -> tuple[Profile, bool]:
     if name == AUTO:
         if identity.profile is None:
             raise ProfileMismatch(identity.reason, remedy="Name a profile: farm worker --profile NAME.")
+        if wrong := version_mismatches(profiles[identity.profile]):
+            raise ProfileMismatch("\n".join(wrong), mismatches=wrong)
         return profiles[identity.profile], True
     if name not in profiles:
         close = " or ".join(near_misses(name, profiles))
         raise UnknownName(f"There is no profile {name!r}" + (f"; did you mean {close}?" if close else "."))
-    if wrong := mismatches(facts, profiles[name]):
+    if wrong := [*mismatches(facts, profiles[name]), *version_mismatches(profiles[name])]:
         raise ProfileMismatch("\n".join(wrong), mismatches=wrong)
     return profiles[name], identity.profile == name
+
+
+def version_mismatches(profile: Profile) -> list[str]:
+    """List the runtimes whose environment pins another version than the profile allows, one full sentence each."""
+    told = []
+    for name, use in profile.runtimes.items():
+        package = load_runtimes()[name].tools[0]
+        version = environments.pins(use.environment).get(package)
+        if use.versions and version not in use.versions:
+            allowed = " or ".join(use.versions)
+            told.append(
+                f"Runtime {name} is {package} {version or '(not pinned)'} in environment {use.environment}; "
+                f"{profile.name} allows {allowed}."
+            )
+    return told
 
 
 def attestation(

@@ -9,6 +9,7 @@ from typing import Any
 from farm.domain.catalogue import Target
 from farm.domain.codec import digest, encode
 from farm.domain.errors import EnvironmentMissing
+from farm.domain.limits import process_bytes
 from farm.domain.plan import Input, PlannedStep, step_key
 from farm.domain.stage import ON_TARGET, Kind, StageSpec
 from farm.domain.wanted import Wanted, World
@@ -66,7 +67,7 @@ def bind(
         queue=queue,
         title=title,
         max_runtime_seconds=min(spec.timeout_s, limit_s or spec.timeout_s),
-        memory_bytes=spec.memory_bytes,
+        memory_bytes=process_bytes(target if there else None, spec.memory_bytes),
         target=target.name if target and spec.kind in ON_TARGET else None,
         reuse_key=shared if measured else None,
         tools={tool: pins[tool] for tool in spec.tools if tool in pins},
