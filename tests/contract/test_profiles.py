@@ -18,6 +18,8 @@ IDENTITIES = {
     "raspberry-pi-5": "raspberry-pi-5",
     "coral-dev-board": "coral-dev-board",
     "rockchip-rk3588": "rockchip-rk3588",
+    "jetson-orin-nano": "jetson-orin-nano",
+    "nxp-imx8m-plus": "nxp-imx8m-plus",
     "graviton3": "graviton3",
     "x86-avx2": "x86-64-v3",
     "intel-n100": "intel-n100",
