@@ -13,19 +13,30 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from farm.catalog import catalogue
 from farm.domain.bisection import Figure, LayerFigures, bisect
-from farm.domain.facts import TensorSpec
+from farm.domain.catalogue import LiveHost, Target
+from farm.domain.codec import decode
+from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.plan import Plan
+from farm.domain.planner import make_plan
+from farm.domain.stage import REGISTRY, StageSpec
+from farm.domain.wanted import Submitted, Wanted, World
 from farm.report.explain import explain
 from farm.report.model import Report
 from tests import report_samples as samples
+from tests.domain_run import Run
+from tests.domain_world import file
 from tests.emulated_fixtures import SERVICES, Elsewhere, farm_elsewhere, root_of
+from tests.planned_run import run_all
 from tests.stage_fixtures import PREPARED, ROOT, Answer, Call, run_calls
 from tests.stage_fixtures import spec as tensor
 from workers.runtimes.binding import dequantize
@@ -43,6 +54,7 @@ RECORDED = json.loads((ROOT / "tests" / "recorded_qemu_max.json").read_text())
 class Faults:
     """What the stages and the prover said of every planted model."""
 
+    folder: Path
     answers: dict[str, Answer]
     proven: dict[str, Any]
 
@@ -65,7 +77,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
     assert made.returncode == 0, made.stderr[-3000:]
     first = run_calls("builder", _made_of(folder), tmp_path_factory.mktemp("first"))
     second = run_calls("builder", _compared(folder, first), tmp_path_factory.mktemp("second"))
-    return Faults(first | second, json.loads(made.stdout))
+    return Faults(folder, first | second, json.loads(made.stdout))
 
 
 def _made_of(folder: Path) -> dict[str, Call]:
@@ -116,6 +128,67 @@ def test_2_a_converter_that_swaps_axes_is_told_by_the_probe(faults: Faults) -> N
     """The one at the input is declared, so that callers swap them too; the one inside is refused."""
     assert faults.proven["swapped_input"]["changes"] == ["input image: axes in the order [0, 1, 3, 2]"]
     assert "computes something else" in faults.proven["swapped_inside"]["refused"]
+
+
+@cache
+def planted_specs() -> dict[str, StageSpec]:
+    """Load the faulty stages, and take them out of the registry again, where other tests would meet them."""
+    from tests.planted_stages import BAD_PASS, WRONG_TRANSPOSE
+
+    return {name: REGISTRY.pop(name) for name in (BAD_PASS, WRONG_TRANSPOSE)}
+
+
+def planned_with(*stages: str) -> Run:
+    """Plan ONNX → OpenVINO IR → float16 with these two stages, and what compares and measures them."""
+    known = catalogue()
+    specs = {**known.specs, **planted_specs()}
+    around = ("reference-onnx", "compare-openvino", "measure-openvino", "trace-openvino-ir")
+    box = Target("box", ("x86_64",), {"openvino": "openvino"}, {"name": "box"})
+    serves, locks = ("build.x86_64", "target.box"), dict(known.locks)
+    world = World(
+        replace(known, specs={name: specs[name] for name in (*around, *stages)}),
+        {"box": box},
+        (LiveHost("box", "box", "x86_64", True, serves, locks),),
+    )
+    facts = ModelFacts(Format.ONNX, (decode(TensorSpec, IMAGE),), (decode(TensorSpec, SCORES),))
+    wanted = Wanted("job", ("box",), ("openvino",), ("float16",))
+    plan = make_plan(wanted, [Submitted("net", file("net.onnx"), facts)], world)
+    assert isinstance(plan, Plan), plan
+    return Run(plan)
+
+
+@pytest.fixture(scope="module")
+def told_of_plans(faults: Faults, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Run one plan with a bad pass and one with a wrong transpose; return what their reports tell of the numerics."""
+    runs = {
+        "bad pass": planned_with("planted-onnx-to-openvino-ir", "quantize-openvino-ir-float16"),
+        "wrong transpose": planned_with("onnx-to-openvino-ir", "planted-openvino-ir-float16"),
+    }
+    loop = ("-m", "tests.planted_stages")
+    run_all(runs, {"model": faults.folder / "good.onnx"}, tmp_path_factory.mktemp("plans"), loop=loop)
+    return {name: run.body("openvino", "float16")["numerics"] for name, run in runs.items()}
+
+
+def test_1_a_planned_stage_that_changes_a_constant_is_the_first_bad_one(
+    told_of_plans: dict[str, dict[str, Any]],
+) -> None:
+    told = told_of_plans["bad pass"]
+    first, second = told["by_stage"][:2]
+
+    assert told["first_bad_stage"] == "planted-onnx-to-openvino-ir"
+    assert (first["stage"], second["stage"]) == ("planted-onnx-to-openvino-ir", "quantize-openvino-ir-float16")
+    assert first["sqnr_db"] < first["limit_db"]
+
+
+def test_2_a_planned_stage_that_swaps_axes_is_the_first_bad_one(told_of_plans: dict[str, dict[str, Any]]) -> None:
+    """The one before it is not, though what is measured is bad either way; the first layer behind the swap is named."""
+    told = told_of_plans["wrong transpose"]
+    first, second = told["by_stage"][:2]
+
+    assert (told["first_bad_stage"], told["first_bad_tensor"]) == ("planted-openvino-ir-float16", "conv0")
+    assert first["stage"] == "onnx-to-openvino-ir"
+    assert first["sqnr_db"] >= first["limit_db"]
+    assert second["sqnr_db"] < second["limit_db"]
 
 
 @pytest.mark.parametrize(
