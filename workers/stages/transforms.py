@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
-from farm.domain.errors import ArtifactBroken
+from farm.domain.errors import ArtifactBroken, CorruptModel, MissingFile, ToolOutOfMemory
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import StageInput, StageOutput
-from workers.runtimes import Session, runtime_of
+from workers.runtimes import Runtime, Session, runtime_of
 from workers.runtimes.files import tree_size_bytes
 from workers.stages.contracts import probes, prove_answers
+from workers.stages.foreign import translate
 from workers.stages.samples import artifact_ranges
 from workers.stages.tool_calls import FOREIGN, tool_version
+from workers.stages.wording import plain
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workers.runtimes import Arrays
+
+UNREADABLE: tuple[type[Exception], ...] = (CorruptModel, MissingFile)
+"""How our own code refuses a file before its runtime sees it."""
 LARGE_BYTES = 256 << 20
 """From this size on a model is asked and let go before what was made of it is opened: they don't fit side by side."""
 
@@ -41,18 +52,48 @@ def open_artifact(kind: Format, path: Path) -> Session:
     """Load what a stage wrote with the runtime that will execute it, on one thread.
 
     Raises:
-        ArtifactBroken: the runtime refuses the file.
+        ArtifactBroken: the runtime refuses the file, now or when it is run: the submitter's file it is not.
+        ToolOutOfMemory: it says that memory ran out.
     """
     runtime = runtime_of(kind)
+    with _artifact_call(runtime, path, "load"):
+        return _Opened(runtime.load(path), runtime, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session of what a stage wrote; a run that fails is the file's fault too."""
+
+    session: Session
+    runtime: Runtime
+    path: Path
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.session.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.session.outputs
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        with _artifact_call(self.runtime, self.path, "run"):
+            return self.session.run(feeds)
+
+
+@contextmanager
+def _artifact_call(runtime: Runtime, path: Path, doing: str) -> Iterator[None]:
+    """Turn what a runtime raises of a file into a failure of who wrote it, whatever it is known to mean of a source."""
     try:
-        return runtime.load(path)
-    except FOREIGN as exc:
-        tool = runtime.tools[0]
-        raise ArtifactBroken(
-            f"{path.name} was written, but {tool} {tool_version(tool)} does not load it: {str(exc)[:500]}",
-            tool=tool,
-            version=tool_version(tool),
-            log_tail=str(exc)[-4000:],
+        yield
+    except (*FOREIGN, *runtime.refusals(), *UNREADABLE) as exc:
+        tool, text = runtime.tools[0], plain(str(exc), limit=4000)
+        known = translate(exc, during=tool)
+        said = {name: value for name, value in known.evidence.items() if name != "traceback"}
+        told = {**said, "tool": tool, "version": tool_version(tool), "log_tail": text}
+        kind = ToolOutOfMemory if isinstance(known, ToolOutOfMemory) else ArtifactBroken
+        raise kind(
+            f"{path.name} was written, but {tool} {tool_version(tool)} does not {doing} it: {text[:500]}", **told
         ) from exc
 
 
