@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import delete, func, select
 
-from farm.ledger.tables import Host, Outbox, Step
+from farm.ledger.tables import Attempt, Host, Outbox, Step
 from tests.control_fixtures import HOST, QUEUE, Farm, farm, whole_farm
 from tests.host_calls import attest, call, claimed, client, enroll, fail_full
 
@@ -24,6 +24,11 @@ def test_a_step_that_broke_on_a_host_is_left_to_its_healthy_peer(farm: Farm, cli
         session.get_one(Host, HOST).last_heartbeat = func.now() - timedelta(hours=1)
     step, taken = claimed(farm, client, "pi-1", full)
     fail_full(client, taken.json(), full)
+
+    with farm.ledger.transaction() as session:
+        failure = session.scalars(select(Attempt.failure).where(Attempt.host == "pi-1")).one()
+    assert failure is not None
+    assert failure["message"] == "On host pi-1: No space left."
 
     for _ in range(2):
         refused = call(client, "/claims", {"host": "pi-1", "step": step, "attempt": 2}, token=full)
