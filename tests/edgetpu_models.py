@@ -55,18 +55,32 @@ def bias(channels: int) -> Tensor:
     return Tensor((channels,), INT32, (1,) * channels)
 
 
-def tflite(tensors: Sequence[Tensor], operators: Sequence[Op], *, outputs: Sequence[int] | None = None) -> bytes:
-    """Write a model whose input is tensor 0 and whose outputs are those of the last operator."""
+def tflite(
+    tensors: Sequence[Tensor],
+    operators: Sequence[Op],
+    *,
+    outputs: Sequence[int] | None = None,
+    branches: Sequence[Op] = (),
+) -> bytes:
+    """Write a model whose input is tensor 0 and whose outputs are those of the last operator.
+
+    Each of `branches` is a further subgraph of one operator, over the same tensors.
+    """
     buffers = [_Table({}), *map(_buffer, tensors)]
-    graph = _Table(
-        {
-            0: [_tensor(each, number + 1) for number, each in enumerate(tensors)],
-            1: _ints((0,)),
-            2: _ints(operators[-1].outputs if outputs is None else outputs),
-            3: [_operator(each, number) for number, each in enumerate(operators)],
-        }
-    )
-    root = _Table({0: ("I", 3), 1: [_code(each) for each in operators], 2: [graph], 4: buffers})
+
+    def graph(held: Sequence[Op], first: int) -> _Table:
+        return _Table(
+            {
+                0: [_tensor(each, number + 1) for number, each in enumerate(tensors)],
+                1: _ints((0,)),
+                2: _ints(held[-1].outputs if outputs is None else outputs),
+                3: [_operator(each, first + number) for number, each in enumerate(held)],
+            }
+        )
+
+    graphs = [graph(operators, 0), *(graph([each], len(operators) + at) for at, each in enumerate(branches))]
+    codes = [_code(each) for each in (*operators, *branches)]
+    root = _Table({0: ("I", 3), 1: codes, 2: graphs, 4: buffers})
     out = bytearray(8)
     out[4:8] = b"TFL3"
     struct.pack_into("<I", out, 0, _write(out, root))

@@ -74,6 +74,8 @@ def _edge_tpu_lines(prediction: dict[str, Any] | None) -> list[tuple[str, str]]:
     operators, memory = prediction["operators"], prediction["memory"]
     left = [each for each in operators if not each["mapped"]]
     lines = [f"predicted: {len(operators) - len(left)} of {len(operators)} operators mapped"]
+    if prediction["refusal"] is not None:
+        return [("edge tpu", "\n".join([*lines, f"the compiler would refuse the model: {prediction['refusal']}"]))]
     lines += [f"{each['index']} {each['type']}: {each['reason']}" for each in left[:SHOWN_OPERATORS]]
     if len(left) > SHOWN_OPERATORS:
         lines.append(f"and {len(left) - SHOWN_OPERATORS} more on the CPU")

@@ -65,8 +65,16 @@ CASES = (
     case("shuffled", "FULLY_CONNECTED", FLAT, weights(4, 16), BIAS, Tensor((1, 4)), slot1=("b", 1), status=LIMITATION),
     case("softmax", "SOFTMAX", FLAT, FLAT),
     case("softmax of rows", "SOFTMAX", Tensor((1, 3, 4)), Tensor((1, 3, 4)), status=LIMITATION),
-    case("largest softmax", "SOFTMAX", Tensor((1, 16000)), Tensor((1, 16000))),
-    case("too large softmax", "SOFTMAX", Tensor((1, 16001)), Tensor((1, 16001)), status=LIMITATION),
+    case("largest softmax", "SOFTMAX", Tensor((1, 16384)), Tensor((1, 16384))),
+    case("too large softmax", "SOFTMAX", Tensor((1, 16385)), Tensor((1, 16385)), status=LIMITATION),
+    case("transpose", "TRANSPOSE", Tensor((1, 196, 3, 85)), index(0, 2, 1, 3), Tensor((1, 3, 196, 85))),
+    case(
+        "large transpose",
+        "TRANSPOSE",
+        *(Tensor((1, 784, 3, 85)), index(0, 2, 1, 3), Tensor((1, 3, 784, 85))),
+        status=LIMITATION,
+    ),
+    case("scalar", "RESHAPE", Tensor((1, 1)), index(), Tensor(())),
     case("concatenation", "CONCATENATION", FLAT, FLAT, Tensor((1, 32))),
     case("zeros joined", "CONCATENATION", FLAT, weights(1, 16), Tensor((1, 32))),
     case("ones joined", "CONCATENATION", FLAT, Tensor((1, 4), INT8, b"\1" * 4), Tensor((1, 20)), status=LIMITATION),
@@ -94,6 +102,8 @@ CASES = (
         status=LIMITATION,
     ),
     case("split", "SPLIT", index(1), FLAT, Tensor((1, 8))),
+    case("split into one part", "SPLIT", index(0), IMAGE, OUT),
+    case("known custom operator", "AudioSpectrogram", FLAT, Tensor((1, 4), FLOAT32), status=TYPE),
     case("up-sampling", "RESIZE_BILINEAR", Tensor((1, 24, 24, 4)), index(48, 48), Tensor((1, 48, 48, 4))),
     case("no change of size", "RESIZE_BILINEAR", Tensor((1, 300, 300, 4)), index(300, 300), Tensor((1, 300, 300, 4))),
     case(
@@ -125,9 +135,11 @@ def mapped(prediction: Prediction) -> list[int]:
     return [each.index for each in prediction.operators if each.mapped]
 
 
-def chain(*kinds: str) -> bytes:
+def chain(*kinds: str, branches: tuple[str, ...] = ()) -> bytes:
+    """Write operators one after the other; each of `branches` is a subgraph of its own."""
     tensors = [FLAT] * (len(kinds) + 1)
-    return tflite(tensors, [Op(kind, (number,), (number + 1,)) for number, kind in enumerate(kinds)])
+    operators = [Op(kind, (number,), (number + 1,)) for number, kind in enumerate(kinds)]
+    return tflite(tensors, operators, branches=[Op(kind, (0,), (1,)) for kind in branches])
 
 
 def test_what_follows_an_unmapped_operator_stays_on_the_cpu() -> None:
@@ -197,6 +209,39 @@ def test_what_the_compiler_would_not_read_is_refused_whole(says: str) -> None:
     assert (mapped(prediction), prediction.memory.cached_bytes) == ([], 0)
 
 
+DYNAMIC = [
+    ("TRANSPOSE_CONV", 0), ("PADV2", 1), ("MIRROR_PAD", 1), ("FILL", 0), ("BROADCAST_TO", 1), ("SPLIT_V", 1),
+    ("SPLIT_V", 2), ("REDUCE_PROD", 1), ("ARG_MAX", 1), ("ARG_MIN", 1), ("TOPK_V2", 1), ("BATCH_TO_SPACE_ND", 1),
+    ("BATCH_TO_SPACE_ND", 2), ("SPACE_TO_BATCH_ND", 1), ("SPACE_TO_BATCH_ND", 2), ("RANGE", 1), ("ONE_HOT", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "position"), DYNAMIC)
+def test_a_size_that_is_computed_refuses_the_model(kind: str, position: int) -> None:
+    """Given an operand that says how large a result is; then it is constant, or the model is refused whole."""
+    operands = [1, 1, 1]
+    operands[position] = 2
+    operators = [Op("RELU", (0,), (1,)), Op(kind, tuple(operands), (3,))]
+    computed = predict(tflite([FLAT, FLAT, Tensor((2,), INT32), FLAT], [Op("CAST", (0,), (2,)), *operators]))
+    stored = predict(tflite([FLAT, FLAT, index(1, 1), FLAT], operators))
+
+    assert f"operand t2, which is computed, of {kind}" in (computed.refusal or "")
+    assert stored.refusal is None
+
+
+def test_operators_of_other_subgraphs_are_listed_too() -> None:
+    """Given a condition with two branches; then the list goes on where that of the main subgraph ends."""
+    prediction = predict(chain("RELU", "RELU", branches=("ADD", "MUL")))
+
+    assert [(each.index, each.type, each.mapped) for each in prediction.operators] == [
+        (0, "RELU", True),
+        (1, "RELU", True),
+        (2, "ADD", False),
+        (3, "MUL", False),
+    ]
+    assert prediction.operators[3].reason == "It is in subgraph 2, and only the main one is mapped"
+
+
 def test_an_open_batch_is_fixed_to_one_wherever_it_moves() -> None:
     tensors = [Tensor((1, 4, 2), signature=(-1, 4, 2)), index(1, 0, 2), Tensor((4, 1, 2), signature=(4, -1, 2))]
     assert mapped(predict(tflite(tensors, [Op("TRANSPOSE", (0, 1), (2,))]))) == [0]
@@ -209,6 +254,12 @@ def test_a_layer_that_does_not_fit_is_streamed_whole() -> None:
     memory = predict(tflite([*tensors, weights(4, size)], [large, Op("FULLY_CONNECTED", (3, 6, 4), (5,))])).memory
     assert memory.streamed_bytes >= size * size
     assert 4 * size <= memory.cached_bytes < 5 * 4 * size
+
+
+def test_a_layer_of_very_many_inputs_is_streamed_however_small() -> None:
+    tensors = [Tensor((1, 16384)), weights(1, 16384), bias(1), Tensor((1, 1))]
+    memory = predict(tflite(tensors, [Op("FULLY_CONNECTED", (0, 1, 2), (3,))])).memory
+    assert (memory.cached_bytes, memory.streamed_bytes) == (0, pytest.approx(262144, rel=0.01))
 
 
 def test_layers_that_fit_alone_fill_the_memory_before_the_rest_is_streamed() -> None:

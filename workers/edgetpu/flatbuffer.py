@@ -1,7 +1,8 @@
 """Read flatbuffers whose bytes nobody has checked.
 
-Every offset is tested against the file before it is followed, and the elements read in total are bounded by the
-file's size, so that vectors which refer to one another cannot make a small file expensive.
+Every offset is tested against the file before it is followed, and the elements read in total are bounded by a few
+times the file's size, so that vectors which refer to one another, or to the same bytes, cannot make a small file
+expensive.
 Source: FlatBuffers, internals ("FlatBuffer Binary Format").
 """
 
@@ -16,6 +17,8 @@ from farm.domain.errors import CorruptModel
 Bytes = bytes | mmap.mmap
 
 _OFFSET, _VECTOR_LENGTH, _VTABLE_HEAD, _SLOT = 4, 4, 4, 2
+_READS = 4
+"""How often all of a file may be read: rules look at the same small constants several times."""
 RESAVE = "Convert the model again and check that the copy is complete."
 
 
@@ -29,7 +32,7 @@ class Reader:
     def __init__(self, data: Bytes) -> None:
         self.data = data
         self.size = len(data)
-        self._elements_left = self.size
+        self._elements_left = _READS * self.size
 
     def scalar(self, layout: str, at: int) -> int:
         """Return one little-endian integer.
@@ -99,6 +102,7 @@ class Table:
 
     def blob(self, slot: int) -> bytes:
         start, length = self._vector(slot, 1)
+        self.reader.spend(length)
         return self.reader.slice(start, length)
 
     def blobs(self, slot: int) -> tuple[bytes, ...]:

@@ -24,8 +24,15 @@ FULL_CACHE_BYTES = int(6.8 * 1024 * 1024)
 """What a model that does not fit gets at most, as the compiler prints it for six networks: 6.15 to 7.16 MiB. Source:
 google-coral/edgetpu#60 #512 #518, PINTO0309/openvino2tensorflow#21 #28."""
 
-MAX_SOFTMAX_ELEMENTS = 16_000
-"""Source: Coral documentation, supported operations, Softmax."""
+MAX_SOFTMAX_ELEMENTS = 16_384
+"""The documentation says 16,000 (supported operations, Softmax), and 128 x 128 is seen mapped. Source:
+ricardodeazambuja/LibrEdgeTPU, bright_128x128.tflite and its compiled half."""
+MAX_TRANSPOSED_ELEMENTS = 131_072
+"""1 x 784 x 3 x 85 is refused beside 1 x 196 x 3 x 85, which is mapped, and nothing is published; the power of two
+between them. Source: compiler logs of YOLOv5s with images of 224 pixels, as google-coral/edgetpu#512 has them too."""
+STREAMED_DENSE_DEPTH = 16_384
+"""A fully-connected layer that reads so many values is streamed, however small it is; one of 4096 is cached. Source:
+ricardodeazambuja/LibrEdgeTPU, the trackers of 128 x 128 and 64 x 64 pixels."""
 MEAN_DEPTH_MULTIPLE = 4
 """A mean over the depth needs a depth of a multiple of this. Source: supported operations, Mean."""
 MAX_MEAN_WINDOW = 16_384
@@ -54,8 +61,11 @@ the compiler's own and does not read them either."""
 DYNAMIC_RESULTS = frozenset(("UNIQUE", "WHERE"))
 """Operators whose results have no size before they run. Source: TensorFlow Lite, their kernels' Prepare."""
 
-KNOWN_CUSTOM = frozenset(("TFLite_Detection_PostProcess", "PosenetDecoderOp"))
-"""Custom operators that the compiler's interpreter prepares; with any other it fails on the whole model."""
+KNOWN_CUSTOM = frozenset(
+    ("TFLite_Detection_PostProcess", "PosenetDecoderOp", "AudioSpectrogram", "Mfcc", "NumericVerify")
+)
+"""Custom operators that the compiler's interpreter prepares; with any other it fails on the whole model. Source:
+TensorFlow Lite, kernels/register.cc (AddCustom), and compiled models of google-coral/test_data for the decoder."""
 
 _SINCE_FIRST_RUNTIME = """
     ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED L2_NORMALIZATION LOGISTIC

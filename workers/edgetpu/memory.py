@@ -13,7 +13,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from workers.edgetpu.limits import FULL_CACHE_BYTES, LARGEST_CACHE_BYTES, SMALLEST_CACHE_BYTES, SRAM_BYTES
+from workers.edgetpu.limits import (
+    FULL_CACHE_BYTES,
+    LARGEST_CACHE_BYTES,
+    SMALLEST_CACHE_BYTES,
+    SRAM_BYTES,
+    STREAMED_DENSE_DEPTH,
+)
 from workers.edgetpu.model import Model, Operator
 
 _OUTPUT_MULTIPLE, _DEPTHWISE_MULTIPLE = 16, 64
@@ -31,12 +37,19 @@ class Memory:
 
 def predict_memory(model: Model, mapped: Sequence[Operator]) -> Memory:
     """Predict the memory that the mapped operators' parameters take."""
-    needed = [_parameter_bytes(model, operator) for operator in mapped]
+    streamed = [operator for operator in mapped if _is_streamed(model, operator)]
+    needed = [_parameter_bytes(model, operator) for operator in mapped if operator not in streamed]
     room = _cache_bytes(model, mapped)
     if sum(needed) > room:
         room = min(room, FULL_CACHE_BYTES)
     cached = min(sum(each for each in needed if each <= room), room)
-    return Memory(cached, room - cached, sum(needed) - cached)
+    always = sum(_parameter_bytes(model, operator) for operator in streamed)
+    return Memory(cached, room - cached, sum(needed) - cached + always)
+
+
+def _is_streamed(model: Model, operator: Operator) -> bool:
+    weights = model.operand(operator, 1) if operator.type == "FULLY_CONNECTED" else None
+    return weights is not None and weights.shape[-1:] >= (STREAMED_DENSE_DEPTH,)
 
 
 def _parameter_bytes(model: Model, operator: Operator) -> int:

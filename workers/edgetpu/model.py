@@ -43,9 +43,10 @@ _QUANTIZATION, _SCALE, _ZERO_POINT = 4, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor; `constant_bytes` is 0 when its values are computed.
+    """One tensor; `is_computed` when the file does not hold its values: made by an operator, or an input, or state.
 
-    `signature` is the shape with -1 for axes that the converter left open.
+    `constant_bytes` is 0 also of a constant without elements, as the shape of a scalar is. `signature` is the shape
+    with -1 for axes that the converter left open.
     """
 
     name: str
@@ -54,11 +55,12 @@ class Tensor:
     signature: tuple[int, ...]
     constant_bytes: int
     is_variable: bool
+    is_computed: bool
     table: Table
 
     @property
     def is_constant(self) -> bool:
-        return self.constant_bytes > 0
+        return not self.is_computed
 
     @property
     def type_name(self) -> str:
@@ -94,7 +96,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The main subgraph of a file; `subgraphs` counts all."""
+    """The main subgraph of a file; `subgraphs` counts all, `further` names the operators of the others in file order.
+
+    An entry of `further` is (subgraph, operator type).
+    """
 
     operators: tuple[Operator, ...]
     tensors: tuple[Tensor, ...]
@@ -102,6 +107,7 @@ class Model:
     outputs: tuple[int, ...]
     subgraphs: int
     buffers: tuple[Table, ...]
+    further: tuple[tuple[int, str], ...] = ()
 
     def operand(self, operator: Operator, position: int) -> Tensor | None:
         """Return an input by position, None when it is left out."""
@@ -163,14 +169,20 @@ def read_model(data: Bytes) -> Model:
     if not graphs:
         raise damaged("it has no subgraph")
     sizes = tuple(_stored_bytes(buffer) for buffer in buffers)
-    tensors = tuple(_tensor(table, sizes) for table in graphs[0].tables(0))
     codes = tuple(_code(table) for table in root.tables(1))
     operators = tuple(_operator(index, table, codes) for index, table in enumerate(graphs[0].tables(3)))
     inputs, outputs = graphs[0].integers(1), graphs[0].integers(2)
+    computed = {*inputs, *(index for operator in operators for index in operator.outputs)}
+    tensors = tuple(_tensor(table, sizes, at in computed) for at, table in enumerate(graphs[0].tables(0)))
     used = [index for operator in operators for index in (*operator.inputs, *operator.outputs)]
     if any(not ABSENT <= index < len(tensors) for index in (*inputs, *outputs, *used)):
         raise damaged(f"an operator refers to a tensor that is not among its {len(tensors)}")
-    return Model(operators, tensors, inputs, outputs, len(graphs), buffers)
+    further = tuple(
+        (number, _operator(index, table, codes).type)
+        for number, graph in enumerate(graphs[1:], 1)
+        for index, table in enumerate(graph.tables(3))
+    )
+    return Model(operators, tensors, inputs, outputs, len(graphs), buffers, further)
 
 
 def _stored_bytes(buffer: Table) -> int:
@@ -183,20 +195,22 @@ def _stored_bytes(buffer: Table) -> int:
     return size_bytes if offset > 1 else 0
 
 
-def _tensor(table: Table, sizes: tuple[int, ...]) -> Tensor:
+def _tensor(table: Table, sizes: tuple[int, ...], computed: bool) -> Tensor:
     shape, buffer = table.integers(0), table.integer(2, "I")
     if buffer >= len(sizes):
         raise damaged(f"a tensor refers to buffer {buffer} of {len(sizes)}")
     if len(shape) > _MAX_DIMENSIONS:
         raise damaged(f"a tensor has {len(shape)} dimensions")
     signature = table.integers(7)
+    is_variable = bool(table.integer(5, "B"))
     return Tensor(
         name=table.text(3),
         data_type=table.integer(1, "b"),
         shape=shape,
         signature=signature,
         constant_bytes=sizes[buffer],
-        is_variable=bool(table.integer(5, "B")),
+        is_variable=is_variable,
+        is_computed=not sizes[buffer] and (computed or is_variable or math.prod(shape) != 0),
         table=table,
     )
 

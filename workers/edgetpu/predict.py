@@ -30,7 +30,7 @@ CONVERSIONS = ("CAST", "DEQUANTIZE", "QUANTIZE")
 
 @dataclass(frozen=True, slots=True)
 class MappedOperator:
-    """One operator in file order; `reason` is None when it is mapped."""
+    """One operator in file order, over all subgraphs; `reason` is None when it is mapped."""
 
     index: int
     type: str
@@ -74,7 +74,7 @@ def predict(data: Bytes, *, min_runtime_version: int = DEFAULT_MIN_RUNTIME_VERSI
     refused = model_refusal(model)
     if refused is not None:
         operators = tuple(MappedOperator(each.index, each.type, False, refused) for each in model.operators)
-        return Prediction(operators, predict_memory(model, ()), refused)
+        return Prediction((*operators, *_further(model, refused)), predict_memory(model, ()), refused)
     alone = [refusal(model, each, runtime=min_runtime_version) for each in model.operators]
     part = first_part(model, [each is None for each in alone])
     operators = tuple(
@@ -82,7 +82,15 @@ def predict(data: Bytes, *, min_runtime_version: int = DEFAULT_MIN_RUNTIME_VERSI
         for each in model.operators
     )
     memory = predict_memory(model, [each for each in model.operators if each.index in part])
-    return Prediction(operators, memory, None)
+    return Prediction((*operators, *_further(model, None)), memory, None)
+
+
+def _further(model: Model, refused: str | None) -> Iterator[MappedOperator]:
+    """List what is in other subgraphs, which conditions and loops run: only the main one is given to the device."""
+    for index, (graph, name) in enumerate(model.further, len(model.operators)):
+        yield MappedOperator(
+            index, name, False, refused or f"It is in subgraph {graph}, and only the main one is mapped"
+        )
 
 
 def _reason(mapped: bool, alone: object) -> str | None:

@@ -17,6 +17,7 @@ from workers.edgetpu.limits import (
     MAX_RESIZE_FACTOR,
     MAX_RESIZED_SIDE,
     MAX_SOFTMAX_ELEMENTS,
+    MAX_TRANSPOSED_ELEMENTS,
     MEAN_DEPTH_MULTIPLE,
     MIN_RUNTIME_VERSION,
     Status,
@@ -71,6 +72,22 @@ def _data(model: Model, operator: Operator) -> list[Tensor]:
 
 
 INDEX_OPERANDS: Mapping[str, tuple[int, ...]] = {
+    "ARG_MAX": (1,),
+    "ARG_MIN": (1,),
+    "BATCH_TO_SPACE_ND": (1, 2),
+    "BROADCAST_TO": (1,),
+    "FILL": (0,),
+    "MIRROR_PAD": (1,),
+    "ONE_HOT": (1,),
+    "PADV2": (1,),
+    "RANGE": (0, 1, 2),
+    "REDUCE_ALL": (1,),
+    "REDUCE_ANY": (1,),
+    "REDUCE_PROD": (1,),
+    "SPACE_TO_BATCH_ND": (1, 2),
+    "SPLIT_V": (1, 2),
+    "TOPK_V2": (1,),
+    "TRANSPOSE_CONV": (0,),
     "RESHAPE": (1,),
     "MEAN": (1,),
     "SUM": (1,),
@@ -177,6 +194,18 @@ def _not_over_batch(position: int) -> Rule:
     return rule
 
 
+def _parts_the_batch(model: Model, operator: Operator) -> str | None:
+    """Allow one part, which is the whole."""
+    return _not_over_batch(0)(model, operator) if len(operator.outputs) > 1 else None
+
+
+def _transposed_size(model: Model, operator: Operator) -> str | None:
+    operand = model.operand(operator, 0)
+    if operand is None or operand.elements <= MAX_TRANSPOSED_ELEMENTS:
+        return None
+    return f"{operand.elements} elements change places, and {MAX_TRANSPOSED_ELEMENTS} is the most"
+
+
 def _depth_multiple(model: Model, operator: Operator) -> str | None:
     axes, rank = _axes(model, operator)
     operand = model.operand(operator, 0)
@@ -255,9 +284,10 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "RESIZE_BILINEAR": (_resize_size,),
     "RESIZE_NEAREST_NEIGHBOR": (_resize_size,),
     "SOFTMAX": (_flat_input, _softmax_size),
-    "SPLIT": (_not_over_batch(0),),
+    "SPLIT": (_parts_the_batch,),
     "STRIDED_SLICE": (_plain_strides,),
     "SUM": (_not_over_batch(1),),
+    "TRANSPOSE": (_transposed_size,),
     "TRANSPOSE_CONV": (_constant_weights,),
 }
 """The documented limits per operator, first one that is broken is told."""
