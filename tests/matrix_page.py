@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from farm.knowledge import diagnose
+
 STATES = ("succeeded", "refused", "failed")
 IDENTICAL_DB = 200.0
 LONGEST = 400
@@ -101,15 +103,22 @@ def _page(cells: Sequence[Cell], stages: Sequence[str]) -> Iterator[str]:
 
 def _explained(failed: Sequence[Cell]) -> Iterator[str]:
     """Say why cells fail, one line for each reason."""
-    reasons = {cell: next((why for words, why in EXPLAINED if words in cell.why), None) for cell in failed}
+    reasons = {cell: _reason(cell.why) for cell in failed}
     unknown = [cell for cell, why in reasons.items() if why is None]
     if failed:
         yield ""
-    for _, why in EXPLAINED:
+    for why in dict.fromkeys(filter(None, (*(why for _, why in EXPLAINED), *reasons.values()))):
         if alike := [cell for cell, given in reasons.items() if given == why]:
             yield f"- {_named(alike)}: {why}"
     if unknown:
         yield f"- {_named(unknown)}: not explained yet; their lines below hold what the tools said."
+
+
+def _reason(said: str) -> str | None:
+    """Explain a failure by the words above, else as the knowledge base does; None where neither knows it."""
+    found = diagnose(said)
+    known = f"{found.cause} {found.remedy}" if found else None
+    return next((why for words, why in EXPLAINED if words in said), known)
 
 
 def _named(cells: Sequence[Cell]) -> str:

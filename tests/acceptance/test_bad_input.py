@@ -16,7 +16,7 @@ MODELS = {
     "external": ("missing-file", "weights.bin"),
     "open-axis.onnx": ("open-axis", "width"),
     "custom.onnx": ("custom-operator", "Sparkle"),
-    "pickle.pt": ("unsafe-model", ""),
+    "pickle.pt": ("unsafe-model", "pickle"),
     "hostile.pt2": ("unsafe-model", "run code"),
 }
 
@@ -37,21 +37,21 @@ def test_a_bad_model_is_refused_with_its_reason(farm: Farm, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "words"),
+    ("data", "words"),
     [
-        ("wrong-shape.npz", "bad-data", "[32, 1, 5]"),
-        ("wrong-dtype.npz", "bad-data", "float64"),
-        ("wrong-name.npz", "bad-data", "no array 'x'"),
-        ("pickled.npz", "unsafe-model", ""),
+        ("wrong-shape.npz", "[32, 1, 5]"),
+        ("wrong-dtype.npz", "float64"),
+        ("wrong-name.npz", "no array 'x'"),
+        ("pickled.npz", "Array 'x' of the data file holds pickled Python objects"),
     ],
 )
-def test_bad_calibration_is_refused(farm: Farm, data: str, code: str, words: str) -> None:
+def test_bad_calibration_is_refused(farm: Farm, data: str, words: str) -> None:
     exit_code, report = farm.submit(
         str(farm.models / "tiny-6.onnx"), "--recipe", "int8-static", "--calibration", str(farm.models / data)
     )
 
     assert exit_code == 2
-    assert report["reasons"][0]["code"] in (code, "bad-data")
+    assert report["reasons"][0]["code"] == "bad-data"
     assert words in report["reasons"][0]["message"]
     assert report["reasons"][0]["who_must_act"] == "submitter"
 

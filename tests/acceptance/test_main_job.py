@@ -37,6 +37,62 @@ def test_a_torch_program_comes_out_for_both_runtimes(farm: Farm, tmp_path: Path)
         assert (folder / "report.html").read_text().startswith("<!")
 
 
+def test_weights_and_a_builder_file_come_out_as_tflite(farm: Farm) -> None:
+    """Given the classic first network as tutorials save it."""
+    code, report = farm.submit(
+        str(farm.models / "mnist.pth"), "--builder", str(farm.models / "build_mnist.py"),
+        "--input", "input:float32[1,784]", "--runtime", "litert",
+    )  # fmt: skip
+
+    assert code == 0, report["reasons"]
+    (result,) = report["results"]
+    assert result["verdict"] != "failed"
+    assert result["numerics"]["sqnr_db"] >= 60
+    (given,) = result["artifact"]["inputs"]
+    assert given["shape"] == [1, 784]
+    assert f"input input: renamed to {given['name']}" in result["artifact"]["contract_changes"]
+
+
+def test_what_the_first_route_fails_on_the_next_one_takes(farm: Farm) -> None:
+    """Given a module that branches on its values, which torch.export refuses and a trace freezes."""
+    code, report = farm.submit(
+        str(farm.models / "branching.pth"), "--builder", str(farm.models / "build_branching.py"),
+        "--input", "x:float32[1,8]", "--runtime", "onnxruntime",
+    )  # fmt: skip
+    assert code == 0, report["reasons"]
+    (result,) = report["results"]
+    by_program, by_trace = result["routes"]
+    first, second = result["route_failures"]
+    assert by_program[0] == "torch-state-dict-to-torch-exported-program"
+    assert by_trace == ["torch-state-dict-to-torchscript", "torchscript-to-onnx"]
+    assert "data-dependent" in first
+    assert second is None
+    lost = next(step for step in result["steps"] if step["state"] == "failed")
+    assert lost["stage"] == by_program[0]
+    assert (lost["evidence"]["tool"], lost["evidence"]["version"][:6]) == ("torch", "2.13.0")
+    assert lost["arguments"] == {}
+    assert lost["evidence"]["knowledge"] == "torch-data-dependent"
+    assert f'"stage": "{lost["stage"]}"' in lost["reproduce"]
+    assert "work/call.json" in lost["reproduce"]
+    log = farm.command("logs", report["job"], "--step", lost["stage"])
+    assert log.returncode == 0, log.stderr
+    assert "torch.ops.aten.item" in log.stdout, "what torch.export had traced when it gave up"
+
+
+def test_a_failure_on_every_route_is_explained_by_its_operator(farm: Farm) -> None:
+    """Given TorchScript with an operator that no converter has a form of."""
+    code, report = farm.submit(str(farm.models / "bessel.pt"), "--input", "x:float32[1,8]", "--runtime", "onnxruntime")
+
+    assert code != 0
+    assert report.get("results"), report
+    (result,) = report["results"]
+    told = farm.command("explain", report["job"]).stdout
+    assert (result["verdict"], result["who_must_act"]) == ("failed", "toolchain")
+    assert "Stage torchscript-to-onnx failed" in told
+    assert "The message names operator aten::special_bessel_j0" in told
+    assert f"farm logs {report['job']} --step torchscript-to-onnx" in told
+
+
 def test_a_resubmission_repeats_nothing_where_an_age_is_allowed(farm: Farm) -> None:
     model = str(farm.models / "tiny-0.onnx")
     _, first = farm.submit(model, "--runtime", "onnxruntime")

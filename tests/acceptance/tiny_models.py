@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,29 @@ from onnx import TensorProto, helper
 from torch import nn
 
 VARIANTS = 40
+BUILD = """
+from torch import nn
+
+
+def build():
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+"""
+BUILD_BRANCHING = """
+from torch import nn
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.first(x) * 2 if x.sum() > 1e6 else self.first(x)
+
+
+def build():
+    return Branching()
+"""
 
 
 class Tiny(nn.Module):
@@ -25,6 +49,13 @@ class Tiny(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.classify(torch.relu(self.conv(image)).flatten(1))
+
+
+class Bessel(nn.Module):
+    """Hold an operator that torch computes and no converter has a form of."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(x) + 1
 
 
 class Runs:
@@ -92,8 +123,19 @@ def hostile_program(folder: Path) -> None:
             hostile.writestr(name, payload.getvalue() if "sample_inputs" in name else good.read(name))
 
 
+def state_dicts(folder: Path) -> None:
+    """Save the classic first network, and a module with a branch on its values, as weights and a builder file each."""
+    for name, lines in (("mnist", BUILD), ("branching", BUILD_BRANCHING)):
+        (folder / f"build_{name}.py").write_text(lines)
+        made: dict[str, Callable[[], nn.Module]] = {}
+        exec(lines, made)
+        torch.save(made["build"]().state_dict(), folder / f"{name}.pth")
+
+
 def main(folder: Path) -> None:
     torch.manual_seed(0)
+    state_dicts(folder)
+    torch.jit.trace(Bessel(), torch.zeros(1, 8)).save(folder / "bessel.pt")
     torch.export.save(torch.export.export(Tiny().eval(), (torch.zeros(1, 1, 8, 8),)), folder / "tiny.pt2")
     hostile_program(folder)
     for seed in range(VARIANTS):

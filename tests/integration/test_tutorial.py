@@ -1,4 +1,4 @@
-"""The classic first network, as tutorials save it: a state_dict and the lines that build it, to ONNX, to TFLite."""
+"""The classic first network, stage by stage, in the slow tier: a whole farm takes it in tests/acceptance/test_main_job.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.stage_fixtures import PREPARED, ROOT, Answer, Call, run_call, run_calls, spec
 
-pytestmark = pytest.mark.toolchain
+pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 BUILD = """
 import torch

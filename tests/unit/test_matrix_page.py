@@ -31,8 +31,10 @@ def test_cells_that_fail_are_explained_or_said_not_to_be() -> None:
     cells = [
         Cell("tflite-int8", "tf-savedmodel", "float32", "failed", "onnx2torch: no DequantizeLinear"),
         Cell("onnx", "ort", "float32", "failed", "something new"),
+        Cell("torch-state-dict", "ort", "sparse-structured", "failed", "No channel of this model can be removed: …"),
     ]
     text = page(cells, [])
 
     assert "- `tflite-int8` → `tf-savedmodel`, `float32`: onnx2torch, the only tool" in text
+    assert "- `torch-state-dict` → `ort`, `sparse-structured`: Structured pruning takes whole channels away" in text
     assert "- `onnx` → `ort`, `float32`: not explained yet" in text
