@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from farm.domain.errors import ConfigurationError, Incompatible
+from farm.domain.errors import ArtifactBroken, BadMeasurement, ConfigurationError, Incompatible
 from farm.domain.measurement import Ended, ProcessRun, instability, refuse_nonsense, summarize
 from farm.domain.scenario import Scenario
 from farm.domain.statistics.quantiles import alike
@@ -98,9 +98,9 @@ class Bench:
 
     def _alternate(
         self, run: RunOnce, reference: Mapping[str, Path], cores: tuple[int, ...], rule: StabilityRule
-    ) -> _Taken:
+    ) -> Taken:
         """Run the reference model and the artifact in turn, until the stability rule has enough of them."""
-        taken = _Taken([], [], [])
+        taken = Taken([], [], [])
         options = EMULATED_REFERENCE_OPTIONS if self.profile.emulated else REFERENCE_OPTIONS
         started = time.monotonic()
         while True:
@@ -115,7 +115,7 @@ class Bench:
 
 
 @dataclass(slots=True)
-class _Taken:
+class Taken:
     """What the processes of one measurement told, in the order they ran."""
 
     runs: list[ProcessRun]
@@ -128,8 +128,18 @@ class _Taken:
 
         Raises:
             BadMeasurement: a process took no times, or such that no clock gives.
+            ArtifactBroken: only the artifact's processes did: their host times the reference model well.
         """
         self.made += [reference, candidate]
         self.references.append(read_run(reference))
         self.runs.append(read_run(candidate))
-        refuse_nonsense(self.runs, self.references)
+        try:
+            refuse_nonsense(self.runs, self.references)
+        except BadMeasurement as error:
+            if any(problem.startswith("reference") for problem in error.evidence["problems"]):
+                raise
+            raise ArtifactBroken(
+                f"The artifact's own process reported what can't be measured, beside a sound reference model: "
+                f"{'; '.join(error.evidence['problems'])}.",
+                **error.evidence,
+            ) from error

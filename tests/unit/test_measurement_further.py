@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from farm.domain.errors import Actor, ArtifactBroken, BadMeasurement, FarmError
 from hardware_profiles.loader import load_profiles
 from workers.further import Further
+from workers.measuring import Taken
 from workers.results import Made
 
 TREES = Path(__file__).parents[1] / "trees"
@@ -100,3 +102,17 @@ def test_threads_are_swept_on_the_cores_of_the_host_that_is_read(tmp_path: Path)
     (told,) = further(tmp_path / "pi", "").take({"threads_sweep": [5]})["threads_sweep"]
 
     assert "this process may use 4" in told["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "kind"),
+    [({}, {"times_us": [-1.0]}, ArtifactBroken), ({"times_us": [-1.0]}, {}, BadMeasurement)],
+)
+def test_an_artifact_that_reports_nonsense_does_not_speak_for_its_host(
+    reference: dict[str, Any], candidate: dict[str, Any], kind: type[FarmError]
+) -> None:
+    """Given a reference model that the host times well; then what only the other process tells is the artifact's."""
+    with pytest.raises(kind, match="not positive numbers") as caught:
+        Taken([], [], []).add(Made(facts=RUN | reference), Made(facts=RUN | candidate))
+
+    assert (caught.value.who_must_act is Actor.HOST) is (kind is BadMeasurement)
