@@ -1,4 +1,4 @@
-"""The classic first network, stage by stage, in the slow tier: a whole farm takes it in tests/acceptance/test_main_job.py."""
+"""The classic first network, stage by stage and slow; a whole farm takes it in tests/acceptance/test_main_job.py."""
 
 from __future__ import annotations
 
