@@ -36,6 +36,7 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
         max_runtime_seconds=request.max_runtime_seconds,
         formats=tuple(dict.fromkeys(request.formats)) if request.formats else None,
         host=request.host,
+        options=request.options,
         constraints=tuple(dict.fromkeys(request.constraints)),
         objective=request.objective,
         metrics=tuple(dict.fromkeys(model.metric for model in request.models if model.metric)),

@@ -36,6 +36,7 @@ class JobFile:
     name: str | None = None
     label: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
+    option: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     max_measurement_age: str | float | None = None
     max_runtime_seconds: float | None = None
     measuring: Measuring = field(default_factory=lambda: Measuring())
@@ -195,6 +196,11 @@ def _no_labels(value: Any) -> str | None:
     return None if fits else 'is not a table of texts such as {team = "vision"}'
 
 
+def _no_options(value: Any) -> str | None:
+    fits = isinstance(value, dict) and all(isinstance(section, dict) for section in value.values())
+    return None if fits else 'is not a table of tables such as {int8-static = {calibration_method = "Percentile"}}'
+
+
 def _no_table(value: Any) -> str | None:
     return None if isinstance(value, dict) else "is not a table such as {mean = [0.5], std = [0.5]}"
 
@@ -213,6 +219,7 @@ _JOB_KEYS = {
     "name": _Check(_no_text),
     "label": _Check(_no_labels),
     "host": _Check(_no_text),
+    "option": _Check(_no_options),
     "max_measurement_age": _Check(_no_age),
     "max_runtime_seconds": _Check(_no_seconds),
 }

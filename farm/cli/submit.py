@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,8 @@ Examples:
   farm submit model.onnx -t auto --scenario server --target-qps 50 --latency-bound-ms 20
 
   farm submit model.onnx -t auto --threads 1,2,4 --sustained 60s --wait
+
+  farm submit m.onnx -t auto --recipe int8-static --calibration c.npz --option int8-static.preset=performance
 
   farm submit -f job.toml --wait
 
@@ -89,6 +91,10 @@ Constraints = Annotated[
     typer.Option("--constraint", help='For example "p90 <= 20ms", "accuracy >= 0.99*float".'),
 ]
 Host = Annotated[str | None, typer.Option(metavar="NAME", help="Run on this one host of the target (farm hosts).")]
+StageOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="RECIPE.NAME=VALUE", help="Option of a recipe's stages, or of one stage."),
+]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 
 
@@ -109,6 +115,7 @@ class _Flags:
     max_measurement_age: str | None
     data: dict[str, Any]
     measuring: Measuring
+    option: Sequence[str] = ()
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -140,30 +147,20 @@ def submit(
     name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
     label: Labels = None,
     host: Host = None,
+    option: StageOptions = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="job.toml", help="Read a job file.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the job has ended.")] = False,
     json: Json = False,
 ) -> None:
     """Submit models: one job over models x targets x runtimes x recipes."""
-    data = {"inputs": tuple(input_ or ()), "calibration": calibration, "evaluation": evaluation, "metric": metric}
-    data["builder"] = builder
+    data: dict[str, Any] = {"inputs": tuple(input_ or ()), "metric": metric, "builder": builder}
+    data |= {"calibration": calibration, "evaluation": evaluation}
     wishes: dict[str, Any] = {"scenario": scenario, "threads": threads, "sustained": sustained}
     wishes |= {"samples_per_query": samples_per_query, "target_qps": target_qps, "latency_bound_ms": latency_bound_ms}
-    flags = _Flags(
-        models or (),
-        target or (),
-        runtime or (),
-        recipe or (),
-        format_ or (),
-        constraint or (),
-        objective,
-        name,
-        label or (),
-        host,
-        max_measurement_age,
-        {key: value for key, value in data.items() if value},
-        how.measuring_of(wishes),
-    )
+    cells = (models or (), target or (), runtime or (), recipe or (), format_ or (), constraint or ())
+    given = {key: value for key, value in data.items() if value}
+    asked = how.measuring_of(wishes)
+    flags = _Flags(*cells, objective, name, label or (), host, max_measurement_age, given, asked, option or ())
     with _told_as_json(json):
         flags.data.update(pictures.read(preprocessing))
         _submit(_merged(flags, file), wait=wait, json=json)
@@ -218,6 +215,7 @@ def _send(client: Client, asked: JobFile) -> Job:
             name=asked.name,
             labels=asked.label,
             host=asked.host,
+            options=asked.option,
             on_bytes=on_bytes,
             **asked.measuring,
         )
@@ -283,10 +281,30 @@ def _merged(flags: _Flags, file: Path | None) -> JobFile:
         name=flags.name or base.name,
         label={**base.label, **_labels(flags.label)},
         host=flags.host or base.host,
+        option=_options(base.option, flags.option),
         max_measurement_age=flags.max_measurement_age or base.max_measurement_age,
         max_runtime_seconds=base.max_runtime_seconds,
         measuring={**base.measuring, **flags.measuring},
     )
+
+
+def _options(base: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Add RECIPE.NAME=VALUE to the job file's options; the farm reads the values by the options' types.
+
+    Raises:
+        BadRequest: a text has another form.
+    """
+    found = {section: dict(named) for section, named in base.items()}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        section, dot, option = name.rpartition(".")
+        if not (equals and dot and section and option):
+            raise BadRequest(
+                f"Option {text!r} is not of the form RECIPE.NAME=VALUE.",
+                remedy="For example: --option int8-static.calibration_method=Percentile",
+            )
+        found.setdefault(section.strip(), {})[option.strip()] = value.strip()
+    return found
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:

@@ -112,6 +112,7 @@ class Client:
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         host: str | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
         wait: bool = False,
         on_bytes: OnBytes | None = None,
         **measuring: Unpack[Measuring],
@@ -124,7 +125,8 @@ class Client:
         what each runtime likes best; ["ort"] narrows them to that. `inputs` are
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
         samples on the first axis, or a folder of pictures that `preprocessing` makes inputs of. `builder` is the Python
-        file whose build() returns the module of a state_dict.
+        file whose build() returns the module of a state_dict. `options` sets those of stages, by recipe or by stage:
+        {"int8-static": {"calibration_method": "Percentile"}}.
         `max_measurement_age` is in seconds, or text such as "24h". `measuring` are `scenario`, `threads` (several are
         swept), `sustained_s`, `samples_per_query`, `target_qps` and `latency_bound_ms`. `on_bytes` is called with
         (file name, bytes sent, size in bytes).
@@ -146,6 +148,7 @@ class Client:
             name=name,
             labels=dict(labels or {}),
             host=host,
+            options={section: dict(named) for section, named in (options or {}).items()},
             max_measurement_age_s=age_s,
             max_runtime_seconds=max_runtime_seconds,
             **measuring,

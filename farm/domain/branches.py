@@ -18,6 +18,7 @@ from farm.domain.plan import SOURCE, Branch, Check, Input, Layers, PlannedStep
 from farm.domain.recipe import BASELINE
 from farm.domain.routes import Route, choose
 from farm.domain.stage import Kind, StageSpec
+from farm.domain.tuning import tuned_by
 from farm.domain.wanted import Submitted, Wanted, World
 
 PROBE = {"short": True, "min_runs": 20, "min_s": 0.3, "max_s": 10.0}
@@ -102,7 +103,7 @@ class Row:
     def _options(self, spec: StageSpec, **told: Any) -> Any:
         """Fill in a stage's options: the tensors, the recipe where the stage asks for it, and what is told."""
         recipe = {"recipe": self.recipe} if spec.asks("recipe") else {}
-        return spec.options(**self._specs, **recipe, **told)
+        return spec.options(**self._specs, **recipe, **told, **tuned_by(spec, self.steps.wanted.options))
 
     def _refusal(self, route: Route) -> str | None:
         """Ask every stage of a route whether it can."""

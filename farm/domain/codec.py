@@ -56,6 +56,10 @@ def _decode(kind: Any, data: Any) -> Any:
         return data
     if origin in (typing.Union, types.UnionType):
         return _decode_union(arguments, data)
+    if origin is typing.Literal:
+        if data not in arguments:
+            raise TypeError(f"{data!r} is not one of {', '.join(map(str, arguments))}")
+        return data
     if origin is tuple:
         return _decode_tuple(arguments, data)
     if origin is list:

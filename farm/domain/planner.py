@@ -16,11 +16,12 @@ from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
 from farm.domain.labels import classes_of, label_errors
 from farm.domain.limits import too_large
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
-from farm.domain.plan import LeftOut, Plan, PlannedResult
+from farm.domain.plan import Branch, LeftOut, Plan, PlannedResult
 from farm.domain.preprocessing import value_ranges
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.search import without_needless_probes
+from farm.domain.tuning import tuning_errors, unused
 from farm.domain.wanted import Reason, Submitted, Wanted, World
 
 
@@ -28,7 +29,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     """Find what is wrong with the request itself, before any file is read."""
     errors = goal_errors(wanted.constraints, wanted.objective, unscored=wanted.unscored, metrics=wanted.metrics)
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
-    errors += wanted.measuring.errors()
+    errors += [*wanted.measuring.errors(), *tuning_errors(wanted.options, world.catalogue)]
     errors += [_unknown("metric", name, METRICS) for name in wanted.metrics if name not in METRICS]
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
@@ -309,9 +310,14 @@ class _Context:
             inspect=self.model.inspect,
             changes=batch_fixed(facts.inputs, self.fixed),
             refused_routes=tuple(refused),
-            notes=(*self.notes, *data_free_note(recipe, self.notes)),
+            notes=(*self.notes, *data_free_note(recipe, self.notes), *self._idle(branches[0])),
             preprocessing=self.model.preprocessing,
         )
+
+    def _idle(self, branch: Branch) -> list[str]:
+        """Say which of the job's options the stages of a route do not have."""
+        specs = self.builder.world.catalogue.specs
+        return unused([specs[name] for name in branch.route], self.builder.wanted.options)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ class Wanted:
     host: str | None = None
     """The one host that what runs on the target is pinned to."""
     measuring: Measuring = dataclasses.field(default_factory=Measuring)
+    options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """What the job sets of stages itself, by recipe or stage (farm.domain.tuning)."""
     tests_host: bool = False
     """The job tests that host: what runs on it is run anew, however often the same was run there before."""
 

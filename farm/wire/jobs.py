@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, JsonValue
 
 from farm.wire.base import ArtifactEntry, FailureEntry, FileEntry, Message
 from farm.wire.transfers import Download
@@ -26,6 +26,7 @@ def _leaves_room(artifact: ArtifactEntry) -> ArtifactEntry:
 
 
 SourceEntry = Annotated[ArtifactEntry, AfterValidator(_leaves_room)]
+OptionName = Annotated[str, Field(max_length=100)]
 Label = Annotated[str, Field(max_length=200)]
 
 
@@ -66,7 +67,7 @@ class JobRequest(MeasuringRequest):
     """One submission: models x targets x runtimes x recipes.
 
     `formats` narrows what runtimes may take; without it each takes the formats it likes best. `host` pins what runs on
-    the target to one of its hosts.
+    the target to one of its hosts. `options` sets those of stages: {recipe or stage: {option: value}}.
     """
 
     models: list[ModelRequest] = Field(min_length=1, max_length=1000)
@@ -75,6 +76,7 @@ class JobRequest(MeasuringRequest):
     recipes: list[str] | None = None
     formats: list[str] | None = None
     host: str | None = Field(default=None, max_length=63)
+    options: dict[OptionName, dict[OptionName, JsonValue]] = Field(default_factory=dict, max_length=100)
     constraints: list[str] = Field(default_factory=list)
     objective: Literal["latency", "size", "accuracy", "memory"] | None = None
     name: str | None = Field(default=None, max_length=200)

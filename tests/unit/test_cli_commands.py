@@ -80,6 +80,30 @@ def test_submit_uploads_and_prints_the_job(double: FarmDouble, farm: Farm, tmp_p
     assert double.headers("POST /v1/jobs")[0]["Idempotency-Key"]
 
 
+def test_options_of_stages_are_sent_as_they_were_written(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    job = tmp_path / "job.toml"
+    job.write_text('[option.int8-static]\npreset = "mixed"\nsubset_size = 9\n[[model]]\npath = "digits.onnx"\n')
+    model_file(tmp_path)
+    flags = ("--option", "int8-static.preset=performance", "--option", "int8-mixed.keep_float=a.b=c,d")
+
+    assert farm("submit", "-f", str(job), "-t", "x86-64-v3", *flags).code == 0
+
+    (request,) = double.requests("POST /v1/jobs")
+    assert request["options"] == {
+        "int8-static": {"preset": "performance", "subset_size": 9},
+        "int8-mixed": {"keep_float": "a.b=c,d"},
+    }
+
+
+@pytest.mark.parametrize("text", ["preset=mixed", "int8-static.preset", "int8-static.=mixed", ".preset=mixed"])
+def test_an_option_of_another_form_is_refused(farm: Farm, tmp_path: Path, text: str) -> None:
+    ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--option", text)
+
+    assert ran.code != 0
+    assert "is not of the form RECIPE.NAME=VALUE" in ran.err
+
+
 def test_flags_say_how_results_are_measured(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
     accepts_jobs(double, samples.report(samples.result()))
     flags = ("--scenario", "server", "--target-qps", "50", "--latency-bound-ms", "20", "--threads", "1,2")

@@ -24,6 +24,7 @@ target_qps = 50
 latency_bound_ms = 20.5
 threads = [1, 2, 4]
 sustained = "2m"
+option = {int8-static = {calibration_method = "Percentile"}, sparse-structured = {share = 0.5}}
 
 [[model]]
 path = "det.onnx"
@@ -59,6 +60,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         "threads": [1, 2, 4],
         "sustained_s": 120.0,
     }
+    assert job.option == {"int8-static": {"calibration_method": "Percentile"}, "sparse-structured": {"share": 0.5}}
     first, second = job.models
     assert (first.path, first.calibration) == (tmp_path / "det.onnx", tmp_path / "data/photos.npz")
     assert (first.name, first.inputs) == ("detector", ("x:0:float32[1,3,640,640]",))
@@ -71,6 +73,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     [
         ('targets = ["x"]\n[[model]]\npath = "m"', "targets = ['x'] is not known; did you mean 'target'?"),
         ('target = ["x"]\n[[model]]\npath = "m"\nfoo = 1', "model[1].foo = 1 is not known; known are path"),
+        ('option = {share = 1}\ntarget = ["x"]\n[[model]]\npath = "m"', "is not a table of tables such as"),
         ('target = 5\n[[model]]\npath = "m"', 'target = 5 is not a list of texts such as ["a", "b"]'),
         ('[[model]]\nname = "m"', "model[1].path is missing"),
         ('target = ["x"]', "model needs one [[model]] table"),

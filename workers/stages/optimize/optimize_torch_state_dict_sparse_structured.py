@@ -11,14 +11,14 @@ statistics. Time is bounded by `budget_minutes`; the samples that select the bes
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
-from farm.domain.facts import Format, TensorSpec
-from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.runtimes.torch_modules import ModuleSession
 from workers.runtimes.torch_state_dict import load_built
 from workers.stages.export.modules import PROGRAM_PRELOAD, STATE_DICT_LINES, save_program
@@ -31,12 +31,28 @@ if TYPE_CHECKING:
     import torch
 
 
+MOST_MINUTES = 25.0
+"""A step of this kind may take half an hour, the export included."""
+
+
 @dataclass(frozen=True, slots=True)
 class PruningOptions(CalibratedOptions):
     """`share` of each layer's channels to remove, and the minutes that recovery may take."""
 
     share: float = 0.3
     budget_minutes: float = 3.0
+
+
+def check(facts: ModelFacts, profile: Mapping[str, Any], options: PruningOptions) -> Verdict:
+    if not 0 < options.share < 1:
+        return Verdict.no(
+            f"share is {options.share:g}; of each layer's channels, more than none and fewer than all can go."
+        )
+    if not 0 < options.budget_minutes <= MOST_MINUTES:
+        return Verdict.no(
+            f"budget_minutes is {options.budget_minutes:g}; recovery takes at most {MOST_MINUTES:g} minutes."
+        )
+    return Verdict.yes()
 
 
 @stage(

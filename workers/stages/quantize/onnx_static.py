@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from farm.domain.errors import BadRequest
 from workers.stages.quantize.onnx_preparation import PREPARE_LINES
@@ -18,7 +18,8 @@ from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-METHODS = ("MinMax", "Entropy", "Percentile")
+CalibrationName = Literal["MinMax", "Entropy", "Percentile"]
+METHODS: tuple[CalibrationName, ...] = get_args(CalibrationName)
 PRELOAD = ("onnx", "onnxruntime", "onnxruntime.quantization", "onnxruntime.quantization.shape_inference")
 
 
@@ -26,7 +27,7 @@ PRELOAD = ("onnx", "onnxruntime", "onnxruntime.quantization", "onnxruntime.quant
 class OnnxStaticOptions(CalibratedOptions):
     """`calibration_method` is MinMax, Entropy or Percentile; None tries several ways and keeps the best."""
 
-    calibration_method: str | None = None
+    calibration_method: CalibrationName | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.quantize.mixed import MixedOptions, choose_mixed
 from workers.stages.quantize.onnx_preparation import prepare
-from workers.stages.quantize.onnx_static import PRELOAD, Way, repeated, ways, weighted_nodes, write
+from workers.stages.quantize.onnx_static import PRELOAD, CalibrationName, Way, repeated, ways, weighted_nodes, write
 from workers.stages.quantize.selection import SATURATION, saturates, split_samples
 from workers.stages.samples import Feeds
 
@@ -28,7 +28,7 @@ from workers.stages.samples import Feeds
 class OnnxMixedOptions(MixedOptions):
     """`calibration_method` is as for int8-static."""
 
-    calibration_method: str | None = None
+    calibration_method: CalibrationName | None = None
 
 
 @dataclass(frozen=True, slots=True)
