@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from farm.domain.errors import FarmError, ToolTimedOut
+from tests.edgetpu_models import Op, Tensor, bias, tflite, weights
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call
 from workers.edgetpu import compiler
 from workers.edgetpu.compiled import read_compiled
@@ -179,6 +180,22 @@ def test_a_model_that_it_would_refuse_is_not_given_to_it(tmp_path: Path) -> None
     assert failure["code"] == "conversion-failed"
     assert "was not called" in failure["message"]
     assert "not quantized" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"), [("int8-full-integer", "The farm's own converter wrote this"), ("float32", "TensorFlow 2.8")]
+)
+def test_an_operator_that_is_too_new_is_named_with_who_wrote_it(tmp_path: Path, recipe: str, words: str) -> None:
+    """Given a convolution of version 6; then it is the farm's converter's when a recipe made the file."""
+    image = Tensor((1, 8, 8, 4))
+    operator = Op("CONV_2D", (0, 1, 2), (3,), 6)
+    path = tmp_path / "new.tflite"
+    path.write_bytes(tflite([image, weights(4, 3, 3, 4), bias(4), image], [operator]))
+    failure = compile_with(tmp_path, "crash", path, recipe=recipe).failure
+
+    assert failure["code"] == "conversion-failed"
+    assert "CONV_2D (operator 0) has version 6" in failure["message"]
+    assert words in failure["remedy"]
 
 
 def test_a_split_model_is_a_folder_of_segments_in_their_order(tmp_path: Path) -> None:

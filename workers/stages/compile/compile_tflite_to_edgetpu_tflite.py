@@ -31,7 +31,7 @@ from workers.edgetpu.compiler import (
     compile_models,
     find_compiler,
 )
-from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION
+from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION, LAST_COMPILER, Status
 from workers.edgetpu.model import declared_specs, read_model
 from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
@@ -135,7 +135,7 @@ def run(given: StageInput) -> StageOutput:
     if predicted.refusal is not None:
         raise ConversionFailed(
             f"{PROGRAM} was not called, for it would refuse the model: {predicted.refusal}.",
-            remedy="Convert for an older TensorFlow Lite, fix every shape, and quantize to full-integer int8.",
+            remedy=_way_out(predicted.refusal, options),
             edgetpu=predicted.as_facts(),
         )
     compiler = find_compiler(options.compiler, {"edgetpu": predicted.as_facts()})
@@ -196,6 +196,19 @@ def _flags(options: EdgeTpuOptions) -> Flags:
         intermediate_tensors=options.intermediate_tensors,
         timeout_s=options.compile_timeout_s,
     )
+
+
+def _way_out(refusal: str, options: EdgeTpuOptions) -> str:
+    """Say what to do about a model that the compiler would refuse; `recipe` tells whose converter wrote it."""
+    if not refusal.startswith((Status.VERSION.value, "Op builtin_code")):
+        return "Fix every shape, leave no operator in float, and quantize to full-integer int8."
+    if options.recipe in INTEGER_RECIPES:
+        return (
+            f"The farm's own converter wrote this operator, for a newer TensorFlow Lite than {PROGRAM} {LAST_COMPILER} "
+            "reads; another route, whose converter may write an older one, is tried. When all fail alike, quantize "
+            "with TensorFlow 2.8 or before, and submit that .tflite file with recipe float32."
+        )
+    return "Convert the model again with TensorFlow 2.8 or before, whose converter writes versions that it reads."
 
 
 def _too_long(options: EdgeTpuOptions) -> str:
