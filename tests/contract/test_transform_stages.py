@@ -1,7 +1,9 @@
 """Every stage that makes one model of another, on a real tiny model, in its own environment."""
 
 import dataclasses
-import shutil
+import json
+import os
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from farm.domain.artifact import Contract
 from farm.domain.codec import decode
 from farm.domain.facts import Format
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
+from tests.child_processes import STARTED, refused
 from tests.stage_fixtures import Answer, Call
 from tests.transform_fixtures import (
     CUBE,
@@ -256,7 +259,26 @@ def test_the_input_is_left_as_it_was() -> None:
     assert source.path.read_bytes() == before
 
 
-def test_conversion_starts_no_child_process() -> None:
-    """So that it runs under the same isolation as every other stage; ExecuTorch alone writes its files by a program."""
+def test_only_executorchs_stages_may_start_programs() -> None:
     assert {spec.environment for spec in STAGES if spec.spawns} == {"executorch"}
-    assert shutil.which("onnxsim", path="/usr/bin:/bin") is None
+
+
+@each
+def test_it_starts_no_child_process(spec: StageSpec) -> None:
+    """So that it runs under the same isolation as every other; ExecuTorch alone writes its files by a program."""
+    assert json.loads((answer(spec).work / STARTED).read_text()) == []
+
+
+def test_a_child_process_would_be_seen(tmp_path: Path) -> None:
+    """Given a body that starts programs in three ways; then each is refused and noted, and is free again after it."""
+    quick = dataclasses.replace(load_specs()["onnx-to-tflite"], preload=())
+    starts = (lambda: subprocess.run(["true"], check=True), os.fork, lambda: os.posix_spawn("/bin/true", ["true"], {}))
+    with refused(quick, tmp_path):
+        for start in starts:
+            with pytest.raises(PermissionError):
+                start()
+    noted = json.loads((tmp_path / STARTED).read_text())
+    with refused(dataclasses.replace(quick, spawns=True), tmp_path):
+        subprocess.run(["true"], check=True)
+
+    assert [line.split()[0] for line in noted] == ["subprocess.Popen", "os.fork", "os.posix_spawn"]
