@@ -24,6 +24,7 @@ SHORT = {
     "FARM_REPUBLISH_AFTER_S": "3",
     "FARM_CONTROL_TICK_S": "0.3",
     "FARM_HOST_NAME": "builder",
+    "FARM_SELF_TEST_EVERY_S": "0",
 }
 RELAYED_FROM = 10_000
 """The relay's ports are the services' own plus this, since SeaweedFS wants its port on every address for itself."""
