@@ -134,6 +134,12 @@ def health_check(image: str) -> list[str]:
     return list(found["Healthcheck"]["Test"][1:])
 
 
+def command(image: str) -> list[str]:
+    """Give what an image runs when it is told nothing."""
+    (found,) = json.loads(_call("podman", "image", "inspect", image))
+    return list(found["Config"]["Cmd"])
+
+
 def _podmans(architecture: str) -> str:
     return "arm" if architecture == "armhf" else architecture
 

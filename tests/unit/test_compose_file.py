@@ -100,6 +100,26 @@ def test_a_worker_knows_neither_ledger_nor_bucket(tmp_path: Path) -> None:
         assert SERVICES[name]["env_file"] == ["credentials/worker.env"]
 
 
+def test_an_enrolled_board_is_told_where_the_broker_is(tmp_path: Path) -> None:
+    """Given the machine's address; then the API knows the broker's role there, and a second run keeps or changes it."""
+    credentials = module("credentials")
+
+    def told() -> str | None:
+        lines = (tmp_path / "api.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines).get("FARM_WORKER_REDIS_URL")
+
+    credentials.main(tmp_path)
+    assert told() is None
+    credentials.main(tmp_path, "192.0.2.10")
+    first = told()
+    credentials.main(tmp_path)
+    assert told() == first
+    assert re.fullmatch(r"redis://worker:[0-9a-f]{40}@192\.0\.2\.10:6379/0", first or "")
+    assert "6379:6379" in SERVICES["redis"]["ports"]
+    credentials.main(tmp_path, "farm.lan")
+    assert told() == (first or "").replace("192.0.2.10", "farm.lan")
+
+
 def test_credentials_stay_what_they_were(tmp_path: Path) -> None:
     credentials = module("credentials")
     credentials.main(tmp_path)
