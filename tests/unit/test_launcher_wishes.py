@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from farm.domain.codec import canonical
+from workers.environments import MARKER
 from workers.environments.root import DESCRIPTION, Description
 from workers.launcher import outside
 from workers.launcher.launch import serving
@@ -62,6 +63,20 @@ def told(path: Path, wish: Wish) -> str:
         ending = json.loads(channel.recv(MESSAGE_BYTES))["ending"]
     assert ending["end"] == "setup"
     return str(ending["detail"])
+
+
+def test_it_greets_with_the_environments_of_steps(launcher: Path, root: Path) -> None:
+    """Given an image, whose worker has its own environment elsewhere; then only those that steps run in are compared."""
+    for name in ("worker", "litert"):
+        (root / "opt/farm/envs" / name).mkdir(exist_ok=True)
+        (root / "opt/farm/envs" / name / MARKER).write_text("a" * 64)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+        channel.settimeout(20)
+        channel.connect(str(launcher))
+        channel.send(canonical(Wish()))
+        told = json.loads(channel.recv(MESSAGE_BYTES))
+
+    assert (told["environments"], told["ending"]) == ({"litert": "a" * 64}, None)
 
 
 def wish(shared: Path) -> Wish:

@@ -100,7 +100,8 @@ class Launcher:
 
     def _reply(self, ending: Ending | None) -> Reply:
         folder = Path(f"{self.root}{self.environments}")
-        found = {path.name: environments.installed_digest(folder, path.name) for path in folder.iterdir()}
+        names = {path.name for path in folder.iterdir()} - {WORKER}
+        found = {name: environments.installed_digest(folder, name) for name in names}
         return Reply(__version__, {name: digest for name, digest in found.items() if digest}, ending)
 
     def _run(self, wish: Wish, channel: socket.socket) -> Ending:
