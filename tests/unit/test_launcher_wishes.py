@@ -66,7 +66,7 @@ def told(path: Path, wish: Wish) -> str:
 
 
 def test_it_greets_with_the_environments_of_steps(launcher: Path, root: Path) -> None:
-    """Given an image, whose worker has its own environment elsewhere; then only those that steps run in are compared."""
+    """Given an image, whose worker has an environment elsewhere; then only those that steps run in are compared."""
     for name in ("worker", "litert"):
         (root / "opt/farm/envs" / name).mkdir(exist_ok=True)
         (root / "opt/farm/envs" / name / MARKER).write_text("a" * 64)
