@@ -169,11 +169,14 @@ def test_training_mode_is_seen_inside_functions(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_with_functions_becomes_tflite(told: dict[str, Any], tmp_path: Path) -> None:
+def test_a_model_with_functions_is_converted(told: dict[str, Any], tmp_path: Path) -> None:
     options = {"input_specs": [spec("x", "float32", 1, 4)], "output_specs": [spec("y", "float32", 1, 4)]}
-    call = Call("onnx-to-tflite", {"model": told["folder"] / "functions.onnx"}, options)
+    files = {"model": told["folder"] / "functions.onnx"}
 
-    assert run_calls("onnx2tf", {"functions": call}, tmp_path)["functions"].facts["sqnr_db"] > 100
+    for stage, environment in {"onnx-to-tflite": "onnx2tf", "onnx-to-openvino-ir": "builder"}.items():
+        made = run_calls(environment, {stage: Call(stage, files, options)}, tmp_path / stage)[stage]
+        assert made.facts["sqnr_db"] > 100
+        assert ("write_inlined" in made.result["reproduce"]) == (environment == "builder")
 
 
 def test_an_opset_that_can_not_be_raised_is_onnxs_failure(told: dict[str, Any]) -> None:

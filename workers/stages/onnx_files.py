@@ -64,6 +64,22 @@ def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     return flat
 
 
+def write_inlined(path: Path, copy: Path) -> Path | None:
+    """Write a copy without functions, its weights inside, for a tool that reads files; None where there are none.
+
+    Raises:
+        ConversionFailed: a function that can't be inlined, or a copy over the 2 GiB of one file.
+    """
+    import onnx
+
+    if not onnx.load(entry_file(path, SUFFIXES), load_external_data=False).functions:
+        return None
+    model = load_inlined(path)
+    with tool_call("onnx"):
+        onnx.save(model, copy)
+    return copy
+
+
 def inliner_errors() -> tuple[type[Exception], ...]:
     """Name what the inliner raises: those of onnx derive from Exception alone."""
     import onnx

@@ -124,8 +124,10 @@ def read(file: Path, inputs: tuple[TensorSpec, ...], outputs: list[str]) -> open
     return model
 
 
-def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
+def convert_file(given: StageInput, file: Path, source: Format, *, lines: tuple[str, ...] = ()) -> StageOutput:
     """Convert a file that openvino reads by itself; tensors keep the file's names and order.
+
+    `lines` of Python make that file for the command that repeats it, where it is none of those given.
 
     Raises:
         ConversionFailed: an operator without a conversion rule, named.
@@ -134,7 +136,7 @@ def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
     inputs, outputs = interface(given)
     with openvino_call():
         path = save(read(file, inputs, outputs), given.work)
-    name = f"model/{file.name}" if given.files["model"].is_dir() else f"model{file.suffix}"
+    name = file.name if lines else f"model/{file.name}" if given.files["model"].is_dir() else f"model{file.suffix}"
     return proven(
         given,
         path,
@@ -143,6 +145,7 @@ def convert_file(given: StageInput, file: Path, source: Format) -> StageOutput:
         reproduce=python_command(
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
+            *lines,
             "from workers.stages.openvino_models import read, save",
             f"save(read(Path({name!r}), {python_specs(inputs)}, {outputs!r}), Path('.'))",
         ),
