@@ -154,8 +154,9 @@ FILES = {
 
 
 def _written(folder: Path, target: Format, before: dict[Path, int]) -> Path:
-    """Find what a command wrote last in a format; a folder where the format is one."""
-    new = [path for path in folder.rglob(FILES[target]) if path.stat().st_mtime_ns != before.get(path)]
+    """Find what a command wrote last in a format, but for onnx2tf's second file; a folder where the format is one."""
+    found = [path for path in folder.rglob(FILES[target]) if not path.stem.endswith("_float16")]
+    new = [path for path in found if path.stat().st_mtime_ns != before.get(path)]
     assert new, f"no {FILES[target]} among {[str(path.relative_to(folder)) for path in folder.rglob('*')]}"
     last = max(new, key=lambda path: path.stat().st_mtime_ns)
     return last.parent if target in (Format.OPENVINO_IR, Format.TF_SAVEDMODEL) else last
