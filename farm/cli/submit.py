@@ -45,6 +45,8 @@ Examples:
 
   farm submit m.onnx -t auto --recipe int8-static --calibration c.npz --option int8-static.preset=performance
 
+  farm submit det.onnx -t auto --force-channel-last-input image --narrow-64-bit --weights-dtype float16
+
   farm submit -f job.toml --wait
 
 A builder file has a function build() (or build_model(), a module-level `model`, or one torch.nn.Module class that
@@ -95,6 +97,16 @@ StageOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="RECIPE.NAME=VALUE", help="Option of a recipe's stages, or of one stage."),
 ]
+WeightsDtype = Annotated[
+    str | None, typer.Option(metavar="int8", help="Instead of --recipe: the recipes whose weights are of this type.")
+]
+ActivationsDtype = Annotated[
+    str | None, typer.Option(metavar="int8", help="Instead of --recipe: those whose activations are of this type.")
+]
+ChannelLast = Annotated[
+    list[str] | None, typer.Option(metavar="NAMES", help="Channels last (NHWC) in these; of ONNX, ORT, OpenVINO files.")
+]
+Narrow = Annotated[bool, typer.Option("--narrow-64-bit", help="int32 and float32 for 64-bit inputs and outputs.")]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 
 
@@ -148,22 +160,59 @@ def submit(
     label: Labels = None,
     host: Host = None,
     option: StageOptions = None,
+    weights_dtype: WeightsDtype = None,
+    activations_dtype: ActivationsDtype = None,
+    force_channel_last_input: ChannelLast = None,
+    force_channel_last_output: ChannelLast = None,
+    narrow_64_bit: Narrow = False,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="job.toml", help="Read a job file.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the job has ended.")] = False,
     json: Json = False,
 ) -> None:
     """Submit models: one job over models x targets x runtimes x recipes."""
-    data: dict[str, Any] = {"inputs": tuple(input_ or ()), "metric": metric, "builder": builder}
-    data |= {"calibration": calibration, "evaluation": evaluation}
-    wishes: dict[str, Any] = {"scenario": scenario, "threads": threads, "sustained": sustained}
-    wishes |= {"samples_per_query": samples_per_query, "target_qps": target_qps, "latency_bound_ms": latency_bound_ms}
-    cells = (models or (), target or (), runtime or (), recipe or (), format_ or (), constraint or ())
-    given = {key: value for key, value in data.items() if value}
-    asked = how.measuring_of(wishes)
-    flags = _Flags(*cells, objective, name, label or (), host, max_measurement_age, given, asked, option or ())
+    said = dict(locals())
     with _told_as_json(json):
+        flags = _flags(said)
         flags.data.update(pictures.read(preprocessing))
         _submit(_merged(flags, file), wait=wait, json=json)
+
+
+def _flags(said: Mapping[str, Any]) -> _Flags:
+    """Read the flags of a submission by the names of their parameters.
+
+    Raises:
+        RequestError: a value does not read, or no recipe has the types asked for.
+    """
+    from farm.domain.recipe import holding
+
+    dtypes = (said["weights_dtype"], said["activations_dtype"])
+    data = {name: said[name] for name in ("calibration", "evaluation", "metric", "builder")}
+    data["inputs"] = tuple(said["input_"] or ())
+    recipes = [*(said["recipe"] or ()), *(holding(*dtypes) if any(dtypes) else ())]
+    return _Flags(
+        models=said["models"] or (),
+        target=said["target"] or (),
+        runtime=said["runtime"] or (),
+        recipe=recipes,
+        format=said["format_"] or (),
+        constraint=said["constraint"] or (),
+        label=said["label"] or (),
+        option=[*(said["option"] or ()), *_edges(said)],
+        data={key: value for key, value in data.items() if value},
+        measuring=how.measuring_of(said),
+        **{name: said[name] for name in ("objective", "name", "host", "max_measurement_age")},
+    )
+
+
+def _edges(said: Mapping[str, Any]) -> Iterator[str]:
+    """Say what inputs and outputs are to be, as options of the stage that changes them."""
+    from farm.domain.routes import EDGES
+
+    for side in ("input", "output"):
+        if names := said[f"force_channel_last_{side}"]:
+            yield f"{EDGES}.channel_last_{side}s={','.join(names)}"
+    if said["narrow_64_bit"]:
+        yield f"{EDGES}.narrow_64_bit=true"
 
 
 def inspect(

@@ -16,7 +16,7 @@ from farm.domain.goal import least_sqnr_db
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS
 from farm.domain.plan import SOURCE, Branch, Check, Input, Layers, PlannedStep
 from farm.domain.recipe import BASELINE
-from farm.domain.routes import Route, choose
+from farm.domain.routes import EDGES, Route, choose, with_edges
 from farm.domain.stage import Kind, StageSpec
 from farm.domain.tuning import tuned_by
 from farm.domain.wanted import Submitted, Wanted, World
@@ -71,7 +71,7 @@ class Row:
 
     def branches(self, routes: Sequence[Route]) -> tuple[list[Branch], list[str]]:
         """Make a branch of every route to be tried, best first, and tell why the others are none."""
-        able, refused = self._able(routes)
+        able, refused = self._able([self._edged(route) for route in routes])
         kept = choose(list(able))
         if left := [route for route in able if route not in kept]:
             refused.append(
@@ -96,6 +96,14 @@ class Row:
         return able, refused
 
     @property
+    def _edges(self) -> StageSpec | None:
+        """Give the stage that changes inputs and outputs, where the job asks for that."""
+        return self.steps.world.catalogue.specs.get(EDGES) if EDGES in self.steps.wanted.options else None
+
+    def _edged(self, route: Route) -> Route:
+        return (self._edges and with_edges(route, self.facts.format, self._edges)) or route
+
+    @property
     def _specs(self) -> dict[str, Any]:
         ranges = self.facts.extra.get("ranges") or None
         return {"input_specs": self.fixed, "output_specs": self.facts.outputs, "ranges": ranges}
@@ -107,6 +115,8 @@ class Row:
 
     def _refusal(self, route: Route) -> str | None:
         """Ask every stage of a route whether it can."""
+        if self._edges is not None and self._edges not in route.stages:
+            return "inputs and outputs can be changed of ONNX files alone, and of ORT and OpenVINO files made of them."
         for spec in route.stages:
             profile = {name: self.target.read(name) for name in spec.reads}
             verdict = spec.verdict(self.facts, profile, self._options(spec))

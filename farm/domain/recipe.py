@@ -7,6 +7,8 @@ import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.domain.errors import UnknownName
+
 BASELINE = "float32"
 
 
@@ -47,6 +49,28 @@ class Recipe:
     @property
     def in_integers(self) -> bool:
         return "int" in self.weights_dtype or "int" in self.activations_dtype
+
+
+def holding(weights_dtype: str | None, activations_dtype: str | None) -> list[str]:
+    """Name the recipes whose operators hold weights and activations of these types; None asks for nothing.
+
+    Of those that leave weights in float32 only the recipe of that name is meant.
+
+    Raises:
+        UnknownName: there is none; the message lists what there is.
+    """
+    asked = {"weights": weights_dtype, "activations": activations_dtype}
+    typed = [one for one in RECIPES.values() if one.weights_dtype != BASELINE or one.name == BASELINE]
+    found = [
+        recipe.name
+        for recipe in typed
+        if weights_dtype in (None, recipe.weights_dtype) and activations_dtype in (None, recipe.activations_dtype)
+    ]
+    if not found:
+        wanted = " and ".join(f"{what} in {dtype}" for what, dtype in asked.items() if dtype is not None)
+        known = "; ".join(f"{r.name}: {r.weights_dtype}, {r.activations_dtype}" for r in typed)
+        raise UnknownName(f"No recipe has {wanted}; recipes have (weights, activations) {known}.")
+    return found
 
 
 def _load() -> dict[str, Recipe]:

@@ -15,6 +15,10 @@ from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 
 LONGEST = 6
 """Stages in one route at most: hugging-face → exported program → ONNX → TFLite, one more, then quantize and compile."""
+EDGES = "optimize-onnx-edges"
+"""The stage that gives an ONNX model other inputs and outputs; a job asks for it by its options."""
+KEEP_EDGES = (Format.ONNX, Format.ORT, Format.OPENVINO_IR)
+"""Formats whose files have the inputs and outputs of the ONNX model they are made of."""
 MOST_BRANCHES = 4
 """Routes of one result that are tried in turn."""
 
@@ -61,6 +65,21 @@ def find_routes(source: Format, accepts: Sequence[Format], recipe: str, specs: I
     walk = _Walk(edges, {fmt: place for place, fmt in enumerate(accepts)})
     start = (source, recipe == BASELINE)
     return sorted(walk.on(start, (), frozenset({start}), len(accepts)), key=lambda route: route.rank)
+
+
+def with_edges(route: Route, source: Format, spec: StageSpec) -> Route | None:
+    """Put the stage that changes edges behind the last ONNX file of a route; None where its end would not keep them.
+
+    Args:
+        route: from `source` on.
+        source: the submitted model's format.
+        spec: that stage.
+    """
+    made = [source, *(one.target for one in route.stages)]
+    if Format.ONNX not in made or made[-1] not in KEEP_EDGES:
+        return None
+    place = len(made) - 1 - made[::-1].index(Format.ONNX)
+    return Route((*route.stages[:place], spec, *route.stages[place:]), route.preference)
 
 
 def choose(routes: Sequence[Route]) -> list[Route]:

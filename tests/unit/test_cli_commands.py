@@ -96,6 +96,26 @@ def test_options_of_stages_are_sent_as_they_were_written(double: FarmDouble, far
     }
 
 
+def test_edges_and_types_are_asked_for_by_flags_of_their_own(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+    edges = ("--force-channel-last-input", "image", "--force-channel-last-input", "mask", "--narrow-64-bit")
+    types = ("--weights-dtype", "int8", "--activations-dtype", "int16")
+
+    assert farm("submit", model_file(tmp_path), "-t", "x86-64-v3", *edges, *types).code == 0
+
+    (request,) = double.requests("POST /v1/jobs")
+    assert request["recipes"] == ["int16x8"]
+    assert request["options"] == {"optimize-onnx-edges": {"channel_last_inputs": "image,mask", "narrow_64_bit": "true"}}
+
+
+def test_types_that_no_recipe_has_are_refused_with_the_list(farm: Farm, tmp_path: Path) -> None:
+    ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--weights-dtype", "int3")
+
+    assert ran.code != 0
+    assert "No recipe has weights in int3; recipes have (weights, activations)" in ran.err
+    assert "int16x8: int8, int16" in ran.err
+
+
 @pytest.mark.parametrize("text", ["preset=mixed", "int8-static.preset", "int8-static.=mixed", ".preset=mixed"])
 def test_an_option_of_another_form_is_refused(farm: Farm, tmp_path: Path, text: str) -> None:
     ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--option", text)

@@ -12,8 +12,11 @@ import pytest
 from farm import catalog
 from farm.domain.errors import FarmError
 from farm.domain.plan import Plan
+from farm.domain.recipe import holding
+from farm.domain.routes import EDGES
 from farm.domain.stage import Options
 from farm.domain.tuning import options_of, read_value, told, tuned_by, tuning_errors
+from farm.domain.wanted import World
 from tests.domain_world import CATALOGUE, SPECS, planned, refused, with_specs
 from tests.domain_world import model as submitted
 
@@ -136,6 +139,47 @@ def test_a_job_with_options_that_are_not_there_is_refused() -> None:
 
     assert "no option int8-static.sampels: did you mean samples" in said
     assert tuning_errors({"int8-static": {"samples": 4}}, CATALOGUE) == []
+
+
+def edged() -> World:
+    """Add the stage that changes edges, and a route on to a format that does not keep them."""
+    return with_specs(optimize_onnx_edges=REAL.specs[EDGES])
+
+
+def test_changed_edges_come_behind_the_last_onnx_file_and_in_float32_too() -> None:
+    plan = planned(world=edged(), runtimes=("ort",), options={EDGES: {"channel_last_inputs": "image"}})
+    routes = {result.recipe: result.branches[0].route for result in plan.results}
+
+    assert routes == {"float32": (EDGES,), "int8-static": ("quantize-onnx", EDGES)}
+    assert {tuple(step.options["channel_last_inputs"]) for step in plan.steps.values() if step.stage == EDGES} == {
+        ("image",)
+    }
+
+
+def test_nobody_who_does_not_ask_has_other_edges() -> None:
+    assert all(EDGES not in result.branches[0].route for result in planned(world=edged(), runtimes=("ort",)).results)
+
+
+def test_files_that_do_not_keep_their_edges_are_refused_where_others_are_asked_for() -> None:
+    (said, *_) = refused(world=edged(), runtimes=("lite",), options={EDGES: {"narrow_64_bit": True}})
+
+    assert "inputs and outputs can be changed of ONNX files alone" in said
+
+
+def test_edges_of_tensors_that_are_not_there_are_refused() -> None:
+    asked = {EDGES: {"channel_last_inputs": "picture", "channel_last_outputs": "scores"}}
+    (said, *_) = refused(world=edged(), runtimes=("ort",), options=asked)
+
+    assert "no input 'picture' to put channels last in; there are image." in said
+    assert "'scores' has 2 axes" in said
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "found"),
+    [("float32", None, ["float32"]), ("float16", None, ["float16"]), ("int8", "int16", ["int16x8"])],
+)
+def test_types_name_recipes(weights: str | None, activations: str | None, found: list[str]) -> None:
+    assert holding(weights, activations) == found
 
 
 def test_where_a_stage_has_no_such_option_the_result_says_so() -> None:
