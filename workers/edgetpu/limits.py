@@ -25,8 +25,9 @@ FULL_CACHE_BYTES = int(6.8 * 1024 * 1024)
 google-coral/edgetpu#60 #512 #518, PINTO0309/openvino2tensorflow#21 #28."""
 
 MAX_SOFTMAX_ELEMENTS = 16_384
-"""The documentation says 16,000 (supported operations, Softmax), and 128 x 128 is seen mapped. Source:
-ricardodeazambuja/LibrEdgeTPU, bright_128x128.tflite and its compiled half."""
+"""Of the innermost axis. The documentation (supported operations, Softmax) says 16,000 and bars a second axis; compiler
+16.0 maps 128 x 128 values in one axis, and 4 x 756 rows of 16. Source: ricardodeazambuja/LibrEdgeTPU, the compiled
+bright_128x128.tflite; jveitchmichaelis/edgetpu-yolo, logs of YOLOv8n with images of 160 and 192 pixels."""
 MAX_TRANSPOSED_ELEMENTS = 131_072
 """1 x 784 x 3 x 85 is refused beside 1 x 196 x 3 x 85, which is mapped, and nothing is published; the power of two
 between them. Source: compiler logs of YOLOv5s with images of 224 pixels, as google-coral/edgetpu#512 has them too."""

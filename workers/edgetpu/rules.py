@@ -149,21 +149,17 @@ def _flat_output(model: Model, operator: Operator) -> str | None:
     return next(map(_not_flat, model.outputs_of(operator)), None)
 
 
-def _flat_input(model: Model, operator: Operator) -> str | None:
-    operand = model.operand(operator, 0)
-    return None if operand is None else _not_flat(operand)
-
-
 def _not_flat(tensor: Tensor) -> str | None:
     flat = all(axis == 1 for axis in tensor.shape[:-1])
     return None if flat else f"{tensor.name or 'a tensor'} has shape {list(tensor.shape)}, only one axis may exceed 1"
 
 
 def _softmax_size(model: Model, operator: Operator) -> str | None:
+    """Look at the axis that a softmax goes over, the innermost; how many of them there are does not count."""
     operand = model.operand(operator, 0)
-    if operand is None or operand.elements <= MAX_SOFTMAX_ELEMENTS:
+    if operand is None or not operand.shape or operand.shape[-1] <= MAX_SOFTMAX_ELEMENTS:
         return None
-    return f"{operand.elements} elements, and {MAX_SOFTMAX_ELEMENTS} is the most"
+    return f"{operand.shape[-1]} elements, and {MAX_SOFTMAX_ELEMENTS} is the most"
 
 
 def _zero_constant(model: Model, operator: Operator) -> str | None:
@@ -283,7 +279,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "REDUCE_MIN": (_not_over_batch(1),),
     "RESIZE_BILINEAR": (_resize_size,),
     "RESIZE_NEAREST_NEIGHBOR": (_resize_size,),
-    "SOFTMAX": (_flat_input, _softmax_size),
+    "SOFTMAX": (_softmax_size,),
     "SPLIT": (_parts_the_batch,),
     "STRIDED_SLICE": (_plain_strides,),
     "SUM": (_not_over_batch(1),),
