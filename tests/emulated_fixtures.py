@@ -47,15 +47,14 @@ class Elsewhere:
 
     @contextmanager
     def host(self, root: Path, profile: str, *options: str) -> Iterator[Path]:
-        """Run an emulated worker on the machine beside, until it is live; gives its log."""
+        """Enroll an emulated host and run its worker on the machine beside, until it is live; gives its log."""
         log = self.folder / f"{profile}{''.join(options)}.log"
         name = f"emulated-{len(list(self.folder.glob('*.log')))}"
         variables = {
             **os.environ,
             "FARM_URL": self.info["api"],
-            "FARM_TOKEN": self.info["host_token"],
+            "FARM_TOKEN": self.enroll(name, profile),
             "FARM_REDIS_URL": self.info["redis_worker"],
-            "FARM_HOST_NAME": name,
             "FARM_HEARTBEAT_S": "1",
             "FARM_WORK_DIR": str(self.folder / name / "work"),
             "FARM_CACHE_DIR": str(self.folder / name / "cache"),
@@ -72,6 +71,13 @@ class Elsewhere:
                 yield log
             finally:
                 end(process)
+
+    def enroll(self, name: str, profile: str) -> str:
+        """Give a host its own token, as an operator does; the token names the host."""
+        enrolled = self.command("host", "enroll", name, "--profile", profile, "--json")
+        assert enrolled.returncode == 0, enrolled.stderr
+        token: str = json.loads(enrolled.stdout)["token"]
+        return token
 
     def hosts(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.command("hosts", "--json").stdout)

@@ -6,8 +6,10 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from farm.report.schema import violations
@@ -48,7 +50,19 @@ def steps(elsewhere: Elsewhere) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def report(elsewhere: Elsewhere) -> dict[str, Any]:
-    return elsewhere.submit(*ASKED)
+    data = elsewhere.folder / "spots.npz"
+    spots(data)
+    return elsewhere.submit(*ASKED, "--evaluation", str(data), "--metric", "top1")
+
+
+def spots(path: Path) -> None:
+    """Write pictures with one bright spot: the model gives its (x, y), and the label says which of them is larger."""
+    places = [(row, column) for row in range(1, 16, 2) for column in range(1, 16, 2) if abs(row - column) > 7]
+    pictures = np.full((len(places), 16, 16, 1), 10, np.uint8)
+    for number, place in enumerate(places):
+        pictures[(number, *place)] = 255
+    labels = np.array([int(row > column) for row, column in places])
+    np.savez(path, **{"serving_default_keras_tensor:0": pictures, "labels": labels})
 
 
 def test_an_emulated_host_inspects_and_compares(steps: dict[str, Any]) -> None:
@@ -66,6 +80,14 @@ def test_an_emulated_host_says_what_it_is(elsewhere: Elsewhere) -> None:
     assert "target.emulated-aarch64" in host["serves"]
 
 
+def test_it_joined_by_a_token_of_its_own(elsewhere: Elsewhere) -> None:
+    """Given the farm's bootstrap token, which no host of these tests has; then it is known by its enrolment."""
+    (host,) = elsewhere.hosts()
+
+    assert host["name"] == "emulated-0"
+    assert elsewhere.enroll("another", "emulated-aarch64") != elsewhere.info["host_token"]
+
+
 def test_neither_machine_reaches_anything_but_the_other(elsewhere: Elsewhere) -> None:
     for machine in (elsewhere.farm, elsewhere.beside):
         assert machine.route_to("198.51.100.1") is None
@@ -79,6 +101,13 @@ def test_a_whole_job_ends_with_its_numerics(report: dict[str, Any]) -> None:
     (result,) = report["results"]
     assert result["numerics"]["sqnr_db"] >= 60
     assert result["artifact"]["files"][0]["size_bytes"] == MODEL.stat().st_size
+
+
+@pytest.mark.slow
+def test_an_emulated_host_measures_accuracy_on_labelled_data(report: dict[str, Any]) -> None:
+    (result,) = report["results"]
+    assert (result["accuracy"]["metric"], result["accuracy"]["samples"]) == ("top1", 20)
+    assert result["accuracy"]["value"] == result["accuracy"]["float_value"] == 1.0
 
 
 @pytest.mark.slow
