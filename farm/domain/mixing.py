@@ -7,6 +7,7 @@ when the one before it was compared. Fidelity need not grow with the number, so 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,13 +26,21 @@ KEEP_FLOAT, RANKING = "keep_float", "sensitivity"
 class Round:
     """One file of a mixed result: the branch that made it, how many operators it keeps in float, what it reached.
 
-    `sqnr_db` is None, and `keeps` False, where its branch was lost.
+    `sqnr_db` is None, and `keeps` False, where its branch was lost. `score` is the accuracy, turned so that more is
+    better, where the job asks for accuracy.
     """
 
     branch: int
     count: int
     keeps: bool
     sqnr_db: float | None
+    score: float | None = None
+
+    @property
+    def fidelity(self) -> float:
+        """Return what rounds that miss the fidelity asked for are ranked by: their score, else their SQNR (dB)."""
+        told = self.sqnr_db if self.score is None else self.score
+        return -math.inf if told is None else told
 
 
 def next_count(rounds: Sequence[Round], most: int) -> int | None:
@@ -54,7 +63,7 @@ def best_of(rounds: Sequence[Round]) -> Round:
     kept = [one for one in rounds if one.keeps]
     if kept:
         return min(kept, key=lambda one: one.count)
-    return max(rounds, key=lambda one: (one.sqnr_db is not None, one.sqnr_db or 0.0, -one.branch))
+    return max(rounds, key=lambda one: (one.sqnr_db is not None, one.fidelity, -one.branch))
 
 
 def family_of(result: PlannedResult, at: int) -> list[int]:

@@ -17,6 +17,10 @@ Body = Mapping[str, Any]
 """A result in the fields of report.schema.json: its `execution_summary` and `conditions`."""
 
 
+ACROSS_HOSTS = "Measured on host "
+"""What the note begins with where two hosts measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """A result's speed beside that of its float32.
@@ -44,7 +48,7 @@ def beside_float(ours: Body, theirs: Body) -> Pace:
     ratio, note = versus_float(mine, other), None
     if hosts[0] != hosts[1]:
         levels = _reference(ours), _reference(theirs)
-        apart = f"Measured on host {hosts[0]}, its float32 on host {hosts[1]}"
+        apart = f"{ACROSS_HOSTS}{hosts[0]}, its float32 on host {hosts[1]}"
         if ratio is None or levels[0] is None or levels[1] is None:
             return Pace(note=f"{apart}, and no reference model ran on both: their times are not compared.")
         ratio, note = ratio * levels[0] / levels[1], f"{apart}: both were divided by their reference model's time."

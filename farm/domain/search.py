@@ -163,7 +163,9 @@ def _round(plan: Plan, progress: Sequence[Progress], index: int, at: int, states
         return None
     body = known_of(result, branch, states)
     keeps = not plan.goals[result.model].misses_fidelity(body)
-    return Round(at, count, keeps, QUANTITIES["sqnr"].read(body))
+    asks_accuracy = any(one.quantity.name == "accuracy" for one in plan.goals[result.model].parsed)
+    lost = burden(QUANTITIES["accuracy"], body) if asks_accuracy else None
+    return Round(at, count, keeps, QUANTITIES["sqnr"].read(body), None if lost is None else -lost)
 
 
 def _is_compared(branch: Branch, states: States) -> bool:

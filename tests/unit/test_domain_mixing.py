@@ -210,3 +210,12 @@ def test_whatever_steps_do_a_search_with_rounds_ends(data: st.DataObject) -> Non
     assert not run.ready
     assert sorted(run.concluded) == list(range(len(run.plan.results)))
     answers_of(run.plan, [run.bodies[index] for index in range(len(run.plan.results))])
+
+
+def test_where_accuracy_is_asked_for_the_best_of_those_that_miss_it_is_the_most_accurate() -> None:
+    near = Round(0, 4, keeps=False, sqnr_db=18.0, score=0.90)
+    accurate = Round(1, 8, keeps=False, sqnr_db=12.0, score=0.93)
+    lost = Round(2, 6, keeps=False, sqnr_db=None)
+
+    assert best_of([near, accurate, lost]) is accurate
+    assert best_of([replace(near, score=None), replace(accurate, score=None), lost]).branch == near.branch

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from farm.domain.generation import GenerationRun, generation
 from farm.domain.measurement import Ended, ProcessRun, summarize
+from farm.domain.scenario import Asked, Scenario
 from farm.domain.statistics import recomputation
 from farm.domain.statistics.energy import EnergyRun, Reading, energy
 from farm.domain.statistics.recomputation import recompute
@@ -92,6 +94,28 @@ def test_ratios_across_hosts_are_of_multiples_of_the_reference_model() -> None:
     assert [difference.field for difference in recompute(report)[0]] == ["versus_float"]
     report["results"][1]["conditions"] = report["results"][1]["conditions"] | {"host": "another"}
     assert recompute(report)[0] == []
+
+
+def test_a_server_s_figures_a_decoder_s_and_the_modes_are_computed_again() -> None:
+    generator = random.Random(5)
+    two = tuple(generator.gauss(1000, 5) if at % 3 else generator.gauss(3000, 9) for at in range(120))
+    runs = [ProcessRun(two, 2e4, None, 3e3, None, 1, samples=120, elapsed_s=rate) for rate in (2.0, 3.0, 2.5)]
+    asked = Asked(Scenario.SERVER, target_qps=50.0, latency_bound_ms=2.0)
+    written = GenerationRun(4, (900.0, 950.0), ((100.0, 110.0), (105.0, 90.0)), None, (1, 2, 3))
+    summary = summarize(runs, asked=asked) | {"generation": generation(written)}
+    assert summary["distribution"]["mode_shares"] is not None
+    assert summary["met"] is False
+    assert recompute(report_of(summary))[0] == []
+
+    changed = summary | {
+        "met": True,
+        "samples_per_s": 1.0,
+        "generation": summary["generation"] | {"tokens_per_second": 1},
+    }
+    changed["distribution"] = summary["distribution"] | {"mode_shares": [0.5, 0.5]}
+    assert {difference.field for difference in recompute(report_of(changed))[0]} == {
+        "met", "samples_per_s", "generation.tokens_per_second", "distribution.mode_shares",
+    }  # fmt: skip
 
 
 def test_the_second_computation_knows_nothing_of_the_first() -> None:

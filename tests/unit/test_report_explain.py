@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -205,6 +206,16 @@ def test_hosts_that_disagree_are_told() -> None:
     assert "The hosts disagree about one file: 3.1 dB on pi-5, 31.0 dB on builder-1." in story.told
     assert "another host" in story.action
     assert "integer kernels saturate: take int8-mixed" in story.action
+
+
+@pytest.mark.parametrize(("reason", "profile"), [("governor", "raspberry-pi-4"), ("clock-low", "no-such-profile")])
+def test_a_wrong_governor_comes_with_the_line_that_sets_it(reason: str, profile: str) -> None:
+    conditions = samples.conditions(valid=False, reasons=(reason,)) | {"profile": profile}
+    (story,) = told(samples.result("float32", "invalid-measurement", conditions=conditions))
+
+    line = "echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    assert story.action.endswith(f"As root on the host: {line}")
+    assert "the worker set" not in story.action
 
 
 def test_int8_slower_than_float_names_the_fastest_instead() -> None:

@@ -57,6 +57,8 @@ def _statistics_of(result: Mapping[str, Any], results: Sequence[Any]) -> Iterato
     yield from _of_sweep(summary)
     yield from _of_sustained(summary)
     yield from _of_energy(summary)
+    yield from _of_generation(summary)
+    yield from _of_scenario(summary)
     if "stability" in summary:
         low, high = _interval(summary["all_inference_times"], 0.5)
         yield "stability.interval_ratio", summary["stability"]["interval_ratio"], (high - low) / math.sqrt(low * high)
@@ -123,7 +125,9 @@ def _of_shape(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
     if not told:
         return
     runs = summary["all_inference_times"]
-    yield "distribution.modes_us", told["modes_us"], _modes(sorted(itertools.chain.from_iterable(runs)))
+    modes = _modes(sorted(itertools.chain.from_iterable(runs)))
+    yield "distribution.modes_us", told["modes_us"], modes and modes[0]
+    yield "distribution.mode_shares", told["mode_shares"], modes and modes[1]
     changes = [
         statistics.median(times[-(len(times) // 3) :]) / statistics.median(times[: len(times) // 3])
         for times in runs
@@ -132,7 +136,8 @@ def _of_shape(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
     yield "distribution.drift_ratio", told["drift_ratio"], statistics.median(changes) if changes else None
 
 
-def _modes(pooled: Sequence[float]) -> list[float] | None:
+def _modes(pooled: Sequence[float]) -> tuple[list[float], list[float]] | None:
+    """Give the medians of two modes and the share of samples in each; None of one mode."""
     cut = len(pooled) // 100
     kept = pooled[cut : len(pooled) - cut]
     if len(kept) < 30 or kept[0] == kept[-1]:
@@ -148,7 +153,9 @@ def _modes(pooled: Sequence[float]) -> list[float] | None:
     variance = (scatter(0, at) / at + scatter(at, len(logs)) / (len(logs) - at)) / 2
     apart = (sums[-1] - sums[at]) / (len(logs) - at) - sums[at] / at
     even = min(at, len(logs) - at) >= 0.1 * len(logs)
-    return [low, high] if even and high >= 1.05 * low and apart >= 4 * math.sqrt(max(variance, 0.0)) else None
+    if not (even and high >= 1.05 * low and apart >= 4 * math.sqrt(max(variance, 0.0))):
+        return None
+    return [low, high], [at / len(kept), 1 - at / len(kept)]
 
 
 def _of_sweep(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
@@ -180,6 +187,29 @@ def _of_sustained(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
             fell = told["windows"][at]["start_s"]
             break
     yield "sustained.time_to_throttle_s", told["time_to_throttle_s"], fell
+
+
+def _of_generation(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    """Compute how soon the first token came, and how many of the further ones in a second."""
+    told = summary.get("generation")
+    if not told or "all_first_token_times" not in told:
+        return
+    yield (
+        "generation.time_to_first_token",
+        told["time_to_first_token"],
+        statistics.median(told["all_first_token_times"]),
+    )
+    rates = [1e6 * len(times) / math.fsum(times) for times in told["all_token_times"] if times]
+    yield "generation.tokens_per_second", told["tokens_per_second"], statistics.median(rates) if rates else None
+
+
+def _of_scenario(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
+    """Compute the rate that was reached, and whether a server's tail kept its bound."""
+    if rates := summary.get("samples_per_s_by_process"):
+        yield "samples_per_s", summary["samples_per_s"], statistics.median(rates)
+    if "met" in summary:
+        tail, bound = _percentiles(summary)["p99"], summary["latency_bound_ms"]
+        yield "met", summary["met"], None if tail is None or bound is None else tail <= 1000 * bound
 
 
 def _of_energy(summary: Summary) -> Iterator[tuple[str, Any, Any]]:
