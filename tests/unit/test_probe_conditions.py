@@ -246,6 +246,21 @@ def test_hot_big_cores_of_a_big_little_board_are_hot_whatever_the_little_ones_sa
     assert breaches(replace(window, cores=(0,)), PROFILES["rockchip-rk3588"].measurement, emulated=False)[0] == "hot"
 
 
+def test_throttling_shorter_than_a_sample_is_seen_though_it_was_throttled_before(tmp_path: Path) -> None:
+    root = tmp_path / "pi"
+    shutil.copytree(TREES / "raspberry-pi-4", root)
+    (root / PI_THROTTLED).write_text("50000")
+    with Watch((3,), root, interval_s=2.0) as watch:
+        (root / PI_THROTTLED).write_text("50005")
+        time.sleep(0.5)
+        (root / PI_THROTTLED).write_text("50000")
+
+    window = watch.window(0.0)
+    assert window.during == ()
+    assert "throttled" in breaches(window, PI, emulated=False)
+    assert replace(window, glimpses=()).throttled_by == ()
+
+
 def measured_on(tree: Path, profile: str, during: dict[str, str]) -> dict[str, Any]:
     """Have the bench measure by stand-ins for processes on a tree, whose files change while the second one runs."""
     model = {"times_us": [1000.0] * 60, "first_load_us": 9e3, "warm_load_us": 5e3, "first_inference_us": 2e3}

@@ -22,6 +22,8 @@ from workers.host.facts import HostFacts, Throttle
 from workers.host.readings import TICKS_PER_S, CoreTime, core_times, number, text
 
 INTERVAL_S = 1.0
+GLIMPSES = 10
+"""So often in an interval flags alone are read, where some are up since boot: those hide a short new throttling."""
 CLOCK_REFERENCES = (("base_frequency", 1), ("../acpi_cppc/nominal_freq", 1000), ("cpuinfo_max_freq", 1))
 """What a core's clock is held against, first found: the guaranteed frequency, else the highest."""
 
@@ -73,6 +75,7 @@ class Window:
     Attributes:
         own_cpu_s: processor time of the measuring processes themselves; None when it isn't known.
         competitors: other processes that ran meanwhile, on whichever core.
+        glimpses: throttle flags as they were between the samples.
     """
 
     before: Conditions
@@ -81,6 +84,7 @@ class Window:
     own_cpu_s: float | None
     during: tuple[Conditions, ...] = ()
     competitors: tuple[Competitor, ...] = ()
+    glimpses: tuple[Throttle, ...] = ()
 
     @property
     def samples(self) -> tuple[Conditions, ...]:
@@ -135,7 +139,8 @@ class Window:
     def throttled_by(self) -> tuple[str, ...]:
         """Name flags that were up at a sample, went up meanwhile, or whose counter rose."""
         known = {throttle.source: throttle for throttle in self.before.throttles}
-        found = {f"{t.source}: {flag}" for s in self.samples for t in s.throttles for flag in t.active}
+        seen = (*(throttle for s in self.samples for throttle in s.throttles), *self.glimpses)
+        found = {f"{throttle.source}: {flag}" for throttle in seen for flag in throttle.active}
         for throttle in self.after.throttles:
             former = known.get(throttle.source, throttle)
             found |= {f"{throttle.source}: {flag}" for flag in set(throttle.occurred) - set(former.occurred)}
@@ -234,6 +239,7 @@ class Watch:
         self._cores, self._root, self._interval_s = tuple(cores), root, interval_s
         self._done = threading.Event()
         self._during: list[Conditions] = []
+        self._glimpses: dict[Throttle, None] = {}
         self._thread = threading.Thread(target=self._run, name="conditions", daemon=True)
 
     def __enter__(self) -> Watch:
@@ -257,11 +263,17 @@ class Watch:
 
     def window(self, own_cpu_s: float | None) -> Window:
         """Give the whole window, after the watch has ended."""
-        return Window(self._before, self._after, self._cores, own_cpu_s, tuple(self._during), self._competitors)
+        during, glimpses = tuple(self._during), tuple(self._glimpses)
+        return Window(self._before, self._after, self._cores, own_cpu_s, during, self._competitors, glimpses)
 
     def _run(self) -> None:
-        while not self._done.wait(self._interval_s):
-            self._during.append(sample(self._root))
+        looks = 0
+        while not self._done.wait(self._interval_s / GLIMPSES):
+            looks += 1
+            if looks % GLIMPSES == 0:
+                self._during.append(sample(self._root))
+            elif any(throttle.occurred for throttle in self._before.throttles):
+                self._glimpses |= dict.fromkeys(read_throttles(self._root))
 
 
 def _above(value: float | None, limit: float) -> bool:
