@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import exists, func, select, update
@@ -48,9 +48,11 @@ def enlist(session: Session, job: Job, planned: Iterable[PlannedStep], *, max_me
 def states_of(session: Session, job_id: str) -> dict[str, StepState]:
     """Read the states of a job's steps, by the keys of its plan."""
     rows = session.execute(
-        select(JobStep.key, JobStep.reused, Step).join(Step, Step.id == JobStep.step_id).where(JobStep.job_id == job_id)
+        select(JobStep.key, JobStep.reused, Step, func.now())
+        .join(Step, Step.id == JobStep.step_id)
+        .where(JobStep.job_id == job_id)
     )
-    return {key: _state(key, reused, step) for key, reused, step in rows}
+    return {key: _state(key, step, reused=reused, farm_now=farm_now) for key, reused, step, farm_now in rows}
 
 
 def dispatch(session: Session, step_ids: Iterable[str]) -> None:
@@ -188,7 +190,7 @@ def _link_needs(session: Session, job_id: str, planned: Iterable[PlannedStep]) -
         session.execute(insert(StepNeed).on_conflict_do_nothing(), links)
 
 
-def _state(key: str, reused: bool, step: Step) -> StepState:
+def _state(key: str, step: Step, *, reused: bool, farm_now: datetime) -> StepState:
     return StepState(
         step=step.id,
         key=key,
@@ -203,7 +205,7 @@ def _state(key: str, reused: bool, step: Step) -> StepState:
         isolation=step.isolation,
         queue_time_s=_seconds(step.ready, step.started),
         run_time_s=step.run_time_s,
-        age_s=_seconds(step.ended, datetime.now(UTC)),
+        age_s=_seconds(step.ended, farm_now),
         host=step.host,
         reproduce=step.reproduce,
         tool_versions=step.tool_versions,

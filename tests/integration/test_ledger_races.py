@@ -370,3 +370,14 @@ def test_a_claim_that_meets_a_quarantine_under_way_waits_for_it_and_is_refused(l
         )
 
     assert phase_of(ledger, step) == "ready"
+
+
+def test_a_steps_age_is_of_the_ledgers_clock(ledger: Ledger) -> None:
+    job, step, attempt, token = claimed(ledger, [planned("aged")])
+    with ledger.transaction() as session:
+        finish(session, attempt, token, Finished("succeeded"))
+    with ledger.transaction() as session:
+        session.get_one(Step, step).ended = func.now() - timedelta(seconds=90)
+
+    with ledger.transaction() as session:
+        assert steps.states_of(session, job.id)["aged"].age_s == pytest.approx(90, abs=0.5)
