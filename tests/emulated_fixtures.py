@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[1]
 ROOTS = REPOSITORY / "build" / "roots"
 SERVICES = ("postgres", "redis", "s3", "api", "control")
 READY_S = 400.0
+JOB_S = 480.0
 STOP_S = 10.0
 
 
@@ -40,7 +41,7 @@ class Elsewhere:
 
     def submit(self, *arguments: str) -> dict[str, Any]:
         """Submit, wait, and give the report."""
-        done = self.command("submit", *arguments, "--wait", "--json")
+        done = self.command("submit", *arguments, "--wait", "--json", timeout_s=JOB_S)
         assert done.stdout, done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         return report
