@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -72,15 +73,21 @@ def read_value(kind: Any, value: Any) -> Any:
         ValueError: it is of another type.
     """
     if not isinstance(value, str):
-        return decode(kind, value)
+        return _finite(decode(kind, value))
     if typing.get_origin(kind) is tuple:
         return decode(kind, [read_value(typing.get_args(kind)[0], part.strip()) for part in value.split(",") if part])
     for form in (value, _as_json(value)):
         try:
-            return decode(kind, form)
+            return _finite(decode(kind, form))
         except ValueError:
             continue
     raise ValueError(f"{value!r} is not {told(kind)}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    return value
 
 
 def told(kind: Any) -> str:

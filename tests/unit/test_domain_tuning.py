@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from farm.domain.routes import EDGES
 from farm.domain.stage import Options
 from farm.domain.tuning import options_of, read_value, told, tuned_by, tuning_errors
 from farm.domain.wanted import World
+from tests.domain_run import Run
 from tests.domain_world import CATALOGUE, SPECS, planned, refused, with_specs
 from tests.domain_world import model as submitted
 
@@ -68,9 +70,12 @@ def test_text_is_read_by_the_type_of_the_option(kind: Any, text: Any, value: Any
     assert type(read_value(kind, text)) is type(value)
 
 
-@pytest.mark.parametrize(("kind", "value"), [(bool, "yes"), (int, "0.5"), (int, True), (float, "fast"), (str, 3)])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(bool, "yes"), (int, "0.5"), (int, True), (float, "fast"), (str, 3), (float, "NaN"), (float, math.inf)],
+)
 def test_another_type_is_refused(kind: Any, value: Any) -> None:
-    with pytest.raises(ValueError, match=r"cannot read|is not "):
+    with pytest.raises(ValueError, match=r"cannot read|is not |no finite"):
         read_value(kind, value)
     assert told(kind) in ("true or false", "a whole number", "a number", "text")
 
@@ -201,3 +206,10 @@ def test_the_options_of_the_documents_examples_are_there() -> None:
     for one in named:
         assert one is not None
         assert tuning_errors({one[1]: {one[2]: one[3]}}, REAL) == []
+
+
+def test_the_report_lists_an_option_with_the_step_it_was_told_to() -> None:
+    run = Run(planned(runtimes=("ort",), options={"int8-static": {"samples": "4"}})).finish()
+    (step,) = (one for one in run.body("ort", "int8-static")["steps"] if one["stage"] == "quantize-onnx")
+
+    assert step["arguments"]["samples"] == 4
