@@ -30,6 +30,8 @@ WARM_WITHIN_S = 180.0
 AT_REST_S = 5.0
 os.environ.setdefault("FARM_MEASUREMENT_RETRIES", "0")
 """What the farm is held against measures once, whatever else the machine does."""
+os.environ.setdefault("FARM_SELF_TEST_EVERY_S", "0")
+"""A self-test between two runs would be timed with them."""
 
 Say = Callable[[str], None]
 
