@@ -19,12 +19,12 @@ from farm.domain.stage import StageInput
 from workers.stages.quantize.full_integer import refuse_floats
 from workers.stages.quantize.selection import (
     ENOUGH_DB,
-    ROWS_LINES,
     Candidate,
     Chosen,
     Judge,
     Samples,
     choose,
+    rows_lines,
     seeded_samples,
 )
 from workers.stages.samples import Feeds
@@ -220,12 +220,12 @@ def best_of(
     return choose(judge, [candidate(way) for way in ways], enough_db=enough_db)
 
 
-def repeated(ways: Sequence[Way], chosen: Chosen) -> str:
+def repeated(given: StageInput, ways: Sequence[Way], chosen: Chosen) -> str:
     """Repeat the call on a model, and on calibration.npz where the way needs data."""
     way = next(way for way in ways if way.name == chosen.name)
     calibrates = isinstance(way, Static)
     return python_command(
-        *(ROWS_LINES if calibrates else ("rows = []",)),
+        *(rows_lines(given) if calibrates else ("rows = []",)),
         "from pathlib import Path",
         "from workers.stages.quantize.litert_quantizer import Static, Weights, quantize",
         f"quantize(Path('model.tflite'), Path('quantized.tflite'), rows, {way!r})",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from farm.domain.errors import BadRequest
+from farm.domain.stage import StageInput
 from workers.stages.quantize.onnx_preparation import PREPARE_LINES
-from workers.stages.quantize.selection import ROWS_LINES, CalibratedOptions
+from workers.stages.quantize.selection import CalibratedOptions, rows_lines
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -158,10 +159,10 @@ class _Reader:
         return next(self._feeds, None)
 
 
-def repeated(way: Way) -> str:
-    """Repeat the call on a model and calibration.npz, whose arrays are named as the model's inputs."""
+def repeated(given: StageInput, way: Way) -> str:
+    """Repeat the call on a model and calibration.npz."""
     return python_command(
-        *ROWS_LINES,
+        *rows_lines(given),
         "from pathlib import Path",
         *PREPARE_LINES,
         "from workers.stages.quantize.onnx_static import Way, quantize",

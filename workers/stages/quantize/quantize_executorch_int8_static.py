@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from farm.domain.facts import Format, TensorSpec
+from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.executorch_call import LOWER_LINES, PRELOAD, TOOLS, write_program
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.quantize.selection import (
-    ROWS_LINES,
     CalibratedOptions,
     Candidate,
     Judge,
     Samples,
     choose,
+    rows_lines,
     split_samples,
 )
 from workers.stages.samples import Feeds
@@ -72,12 +72,12 @@ def run(given: StageInput) -> StageOutput:
     judge = Judge(given, Format.EXECUTORCH, samples.selection, source_kind=Format.TORCH_EXPORTED_PROGRAM)
     chosen = choose(judge, candidates)
     way = next(way for way in WAYS if way.name == chosen.name)
-    return chosen.output(_reproduce(given.options.input_specs, way))
+    return chosen.output(_reproduce(given, way))
 
 
 def _writer(given: StageInput, samples: Samples, way: Way) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        program = load_fixed_program(given.files["model"], given.options.input_specs)
+        program = load_fixed_program(given.files["model"], given.options.input_specs, given.options.ranges)
         with tool_call("torchao"):
             quantized = quantize(program, samples.calibration, per_channel=way.per_channel)
         write_program(quantized, path)
@@ -103,13 +103,13 @@ def quantize(program: Any, rows: tuple[Feeds, ...], *, per_channel: bool) -> Any
     return torch.export.export(convert_pt2e(prepared), feeds[0])
 
 
-def _reproduce(inputs: tuple[TensorSpec, ...], way: Way) -> str:
-    """Repeat the call on a program and calibration.npz, whose arrays are (N, *shape) in the order of the inputs."""
+def _reproduce(given: StageInput, way: Way) -> str:
+    """Repeat the call on a program and calibration.npz."""
     return python_command(
         "import torch",
         "from workers.stages.quantize.quantize_executorch_int8_static import quantize",
-        *load_lines(inputs),
-        *ROWS_LINES,
+        *load_lines(given.options.input_specs, given.options.ranges),
+        *rows_lines(given),
         f"program = quantize(program, rows, per_channel={way.per_channel})",
         *LOWER_LINES,
     )

@@ -85,4 +85,4 @@ def run(given: StageInput) -> StageOutput:
     samples = split_samples(given)
     engine = OnnxEngine(prepare(given), samples.calibration, {way.name: way for way in wanted})
     mixed = choose_mixed(given, Format.ONNX, samples, engine)
-    return mixed.chosen.output(repeated(engine.way(mixed.base, mixed.keep_float)), **mixed.facts)
+    return mixed.chosen.output(repeated(given, engine.way(mixed.base, mixed.keep_float)), **mixed.facts)

@@ -48,7 +48,7 @@ def run(given: StageInput) -> StageOutput:
     prepared = prepare(given)
     judge = Judge(given, Format.ONNX, samples.selection)
     chosen = choose(judge, [Candidate(way.name, _writer(prepared, samples, way)) for way in wanted])
-    return chosen.output(repeated(next(way for way in wanted if way.name == chosen.name)))
+    return chosen.output(repeated(given, next(way for way in wanted if way.name == chosen.name)))
 
 
 def _writer(prepared: Path, samples: Samples, way: Way) -> Callable[[Path], None]:

@@ -97,4 +97,4 @@ def run(given: StageInput) -> StageOutput:
     engine = OpenVinoEngine(path, samples.calibration, operators(model, WEIGHTED), named)
     mixed = choose_mixed(given, Format.OPENVINO_IR, samples, engine)
     way = engine.way(mixed.base, mixed.keep_float)
-    return mixed.chosen.output(repeated(way, len(samples.calibration)), **mixed.facts)
+    return mixed.chosen.output(repeated(given, way, len(samples.calibration)), **mixed.facts)

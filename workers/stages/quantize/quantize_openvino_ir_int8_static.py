@@ -28,6 +28,7 @@ from workers.stages.quantize.selection import (
     Judge,
     Samples,
     choose,
+    rows_lines,
     saturates,
     split_samples,
 )
@@ -127,7 +128,7 @@ def run(given: StageInput) -> StageOutput:
     size = given.options.subset_size or len(samples.calibration)
     judge = Judge(given, Format.OPENVINO_IR, samples.selection)
     chosen = choose(judge, [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted])
-    return chosen.output(repeated(next(way for way in wanted if way.name == chosen.name), size))
+    return chosen.output(repeated(given, next(way for way in wanted if way.name == chosen.name), size))
 
 
 def ways(options: QuantizeOpenVinoOptions, layers: set[str], *, narrow: bool) -> tuple[Way, ...]:
@@ -181,13 +182,11 @@ def _writer(model: Path, samples: Samples, way: Way, subset_size: int) -> Callab
     return make
 
 
-def repeated(way: Way, subset_size: int) -> str:
-    """Repeat the call on a model and calibration.npz, whose arrays are named as the model's inputs."""
+def repeated(given: StageInput, way: Way, subset_size: int) -> str:
+    """Repeat the call on a model and calibration.npz."""
     return python_command(
-        "import numpy, openvino",
-        "from pathlib import Path",
+        "import openvino",
+        *rows_lines(given),
         "from workers.stages.quantize.quantize_openvino_ir_int8_static import Way, quantize",
-        "arrays = numpy.load('calibration.npz')",
-        "rows = [{k: v[None] for k, v in zip(arrays.files, row)} for row in zip(*(arrays[k] for k in arrays.files))]",
         f"openvino.save_model(quantize(Path('model.xml'), rows, {way!r}, {subset_size}), 'int8.xml')",
     )

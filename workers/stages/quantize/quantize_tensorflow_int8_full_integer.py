@@ -18,7 +18,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, stage
 from workers.stages.convert.tensorflow_models import FixedFunction, load_function, load_lines
 from workers.stages.convert.tensorflow_to_tflite import PRELOAD, converter, converter_errors
 from workers.stages.quantize.full_integer import edge_tpu_facts, refuse_floats
-from workers.stages.quantize.selection import ROWS_LINES, CalibratedOptions, Candidate, Judge, choose, split_samples
+from workers.stages.quantize.selection import CalibratedOptions, Candidate, Judge, choose, rows_lines, split_samples
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import interface
@@ -46,7 +46,7 @@ def quantize_source(given: StageInput, source: Format) -> StageOutput:
     repeated = python_command(
         *load_lines(source, inputs, outputs),
         "from workers.stages.quantize.quantize_tensorflow_int8_full_integer import quantize",
-        *ROWS_LINES,
+        *rows_lines(given),
         "quantize(function, rows, Path('model.tflite'))",
     )
     return chosen.output(repeated, **edge_tpu_facts(chosen.path))

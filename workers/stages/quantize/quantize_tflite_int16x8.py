@@ -44,4 +44,4 @@ def run(given: StageInput) -> StageOutput:
     """
     enough = RECIPES["int16x8"].degraded_below_db
     chosen = best_of(given, WAYS, samples=split_samples(given), enough_db=enough)
-    return chosen.output(repeated(WAYS, chosen))
+    return chosen.output(repeated(given, WAYS, chosen))

@@ -43,4 +43,4 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: an operator stays in floating point, or no way gave a file that loads and runs.
     """
     chosen = best_of(given, WAYS, samples=split_samples(given), integers=True)
-    return chosen.output(repeated(WAYS, chosen), **edge_tpu_facts(chosen.path))
+    return chosen.output(repeated(given, WAYS, chosen), **edge_tpu_facts(chosen.path))

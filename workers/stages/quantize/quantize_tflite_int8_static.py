@@ -45,4 +45,4 @@ def run(given: StageInput) -> StageOutput:
         ConversionFailed: no candidate gave a file that loads, runs and stays finite.
     """
     chosen = best_of(given, WAYS, samples=split_samples(given))
-    return chosen.output(repeated(WAYS, chosen))
+    return chosen.output(repeated(given, WAYS, chosen))

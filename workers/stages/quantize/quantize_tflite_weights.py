@@ -56,7 +56,7 @@ def quantize_weights(given: StageInput, recipe: str, ways: Sequence[Way]) -> Sta
         ConversionFailed: no way gave a file that loads, runs and stays finite.
     """
     chosen = best_of(given, ways, enough_db=RECIPES[recipe].degraded_below_db)
-    return chosen.output(repeated(ways, chosen))
+    return chosen.output(repeated(given, ways, chosen))
 
 
 @stage(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Binding, Contract
+from farm.domain.codec import encode
 from farm.domain.data import ENOUGH_BESIDE
 from farm.domain.errors import ArtifactBroken, ContractMismatch, ConversionFailed, ToolchainError
 from farm.domain.facts import Format
@@ -20,6 +22,7 @@ from workers.stages.compare.numerics import OutputError
 from workers.stages.contracts import all_finite, bind_unchanged, prove
 from workers.stages.npz import NpzReader
 from workers.stages.samples import SEED, Feeds, iterate_samples, seeded_probe, split_rows
+from workers.stages.tool_calls import python_specs
 from workers.stages.transforms import given_contract, open_artifact, ranges_of
 
 if TYPE_CHECKING:
@@ -31,12 +34,6 @@ SUFFIXES = {Format.TORCH_EXPORTED_PROGRAM: "pt2"}
 ENOUGH_DB = RECIPES["int8-static"].degraded_below_db
 MOST_SAID = 200
 """Characters of each reason that a failure's message repeats; its evidence has them whole."""
-ROWS_LINES = (
-    "import numpy",
-    "arrays = numpy.load('calibration.npz')",
-    "rows = [dict(zip(arrays.files, row)) for row in zip(*(arrays[name] for name in arrays.files))]",
-)
-"""Python that reads samples to repeat a calibration: arrays (N, *shape), named or ordered as the model's inputs."""
 MAX_SELECTION = 16
 """Samples that judge a candidate at most: each of them is run for every candidate."""
 SATURATION = ("architecture", "numeric.dot_product")
@@ -97,6 +94,22 @@ def split_samples(given: StageInput) -> Samples:
         parts = split_rows(data, options.input_specs, reports=options.reports)
     selection = [feeds[row] for row in parts.selection[:MAX_SELECTION]]
     return Samples(tuple(feeds[row] for row in parts.calibration), tuple(selection or feeds))
+
+
+def rows_lines(given: StageInput) -> tuple[str, ...]:
+    """Return lines of Python that read calibration.npz as the stage read it, into `rows`, to repeat a calibration."""
+    contract = json.dumps(encode(given_contract(given)))
+    return (
+        "import json",
+        "from pathlib import Path",
+        "from farm.domain.artifact import Contract",
+        "from farm.domain.codec import decode",
+        "from farm.domain.facts import TensorSpec",
+        "from workers.stages.samples import iterate_samples",
+        f"contract = decode(Contract, json.loads({contract!r}))",
+        f"specs = {python_specs(given.options.input_specs)}",
+        "rows = list(iterate_samples(Path('calibration.npz'), specs, contract))",
+    )
 
 
 def saturates(profile: Mapping[str, Any]) -> bool:
