@@ -124,9 +124,9 @@ def repeated_db(answer: Answer, environment: str, folder: Path, target: Format) 
     """Run an answer's command on copies of its inputs in `folder`; return the SQNR (dB) of what that made."""
     command, call = answer.result["reproduce"], json.loads((answer.work / "call.json").read_text())
     for role, path in ((role, Path(name)) for role, name in call["files"].items()):
-        named = f"{role}{path.suffix}"
-        copy = folder / (named if named in command else role)
-        shutil.copytree(path, copy) if path.is_dir() else shutil.copyfile(path, copy)
+        name = f"{role}{path.suffix}" if f"{role}{path.suffix}" in command else role
+        copy = folder if path.is_dir() and "model.xml" in command else folder / name
+        shutil.copytree(path, copy, dirs_exist_ok=True) if path.is_dir() else shutil.copyfile(path, copy)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     bin_folder = ROOT / ".envs" / environment / "bin"
     variables = PREPARED | {"PATH": f"{bin_folder}:/usr/bin:/bin", "HOME": str(folder)}
@@ -159,4 +159,4 @@ def _written(folder: Path, target: Format, before: dict[Path, int]) -> Path:
     new = [path for path in found if path.stat().st_mtime_ns != before.get(path)]
     assert new, f"no {FILES[target]} among {[str(path.relative_to(folder)) for path in folder.rglob('*')]}"
     last = max(new, key=lambda path: path.stat().st_mtime_ns)
-    return last.parent if target in (Format.OPENVINO_IR, Format.TF_SAVEDMODEL) else last
+    return last.parent if target is Format.TF_SAVEDMODEL else last
