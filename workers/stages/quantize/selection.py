@@ -105,10 +105,12 @@ def rows_lines(given: StageInput) -> tuple[str, ...]:
         "from farm.domain.artifact import Contract",
         "from farm.domain.codec import decode",
         "from farm.domain.facts import TensorSpec",
-        "from workers.stages.samples import iterate_samples",
+        "from farm.domain.stage import StageInput",
+        "from workers.stages.quantize.selection import CalibratedOptions, split_samples",
         f"contract = decode(Contract, json.loads({contract!r}))",
-        f"specs = {python_specs(given.options.input_specs)}",
-        "rows = list(iterate_samples(Path('calibration.npz'), specs, contract))",
+        f"options = CalibratedOptions({python_specs(given.options.input_specs)}, reports={given.options.reports})",
+        "given = StageInput({'calibration': Path('calibration.npz')}, options, {}, contract, Path())",
+        "rows = list(split_samples(given).calibration)",
     )
 
 
