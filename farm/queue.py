@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from farm.domain.errors import FarmUnreachable
+from farm.domain.stage import Kind
 from farm.settings import settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 STEP_TASK = "farm.step"
 MEASURE_TASK = "farm.measure"
 """A measurement has a task of its own, so that a worker knows before its claim that it needs the host for itself."""
+FIRST, USUAL = 0, 3
+"""Priorities of messages, steps of kombu's: an inspection is short and somebody waits for it, so it passes the rest."""
 _EPOCH = "farm:epoch"
 
 
@@ -50,12 +53,13 @@ def make_app(broker_url: str) -> Celery:
     return app
 
 
-def publish(app: Celery, *, step_id: str, attempt: int, queue: str, measures: bool, shown_as: str) -> None:
+def publish(app: Celery, *, step_id: str, attempt: int, queue: str, kind: str, shown_as: str) -> None:
     """Send a step's message; `shown_as` is what Flower shows in place of the task's name and arguments."""
     app.send_task(
-        MEASURE_TASK if measures else STEP_TASK,
+        MEASURE_TASK if kind == Kind.MEASURE else STEP_TASK,
         args=(step_id, attempt),
         queue=queue,
+        priority=FIRST if kind == Kind.INSPECT else USUAL,
         shadow=shown_as,
         argsrepr=f"({step_id}, attempt {attempt})",
         retry=False,
@@ -81,8 +85,12 @@ class Broker:
             self._redis.set(_EPOCH, "1")
 
     def length(self, queue: str) -> int:
+        """Count a queue's messages; kombu keeps those of each priority in a list of their own."""
+        from kombu.transport.redis import Channel
+
+        lists = [queue, f"{queue}{Channel.sep}{USUAL}"]
         with _answering():
-            return int(self._redis.llen(queue))
+            return sum(int(self._redis.llen(one)) for one in lists)
 
     def ping(self) -> None:
         with _answering():

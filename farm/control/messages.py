@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from farm.domain.errors import FarmUnreachable
 from farm.domain.progress import StepPhase
-from farm.domain.stage import Kind
 from farm.ledger.hosts import waiting_steps
 from farm.ledger.tables import Outbox, Step
 from farm.queue import Broker, publish
@@ -108,9 +107,8 @@ def _mark_published(session: Session, step_id: str) -> None:
 
 def _send(app: Celery, step: Step, attempt: int, config: Settings) -> None:
     shown = step.title if config.flower_shows_names else f"{step.stage} · {step.id}"
-    measures = step.kind == Kind.MEASURE
     try:
-        publish(app, step_id=step.id, attempt=attempt, queue=step.queue, measures=measures, shown_as=shown)
+        publish(app, step_id=step.id, attempt=attempt, queue=step.queue, kind=step.kind, shown_as=shown)
     except (OperationalError, RedisError, OSError) as exc:
         raise FarmUnreachable(f"The broker does not answer: {exc}") from exc
 

@@ -98,8 +98,9 @@ def check_arrays(
             continue
         shape = _shape_of(found)
         if not _fits(shape, spec.static_shape):
-            want = ",".join(map(str, spec.static_shape))
-            errors.append(BadData(f"The {what} array {spec.name!r} has shape {list(shape)}; (N,{want}) is needed."))
+            one = spec.static_shape[1:] if spec.static_shape[:1] == (1,) else spec.static_shape
+            want = ",".join(map(str, ("N", *one)))
+            errors.append(BadData(f"The {what} array {spec.name!r} has shape {list(shape)}; ({want}) is needed."))
         elif found.get("dtype") != spec.dtype:
             errors.append(
                 BadData(

@@ -98,7 +98,7 @@ def test_few_samples_are_spread_over_the_file(on_builder: dict[str, Answer], dat
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        ("shape", "'image' has shape [24, 7, 8, 3]; (N,1,8,8,3) is needed"),
+        ("shape", "'image' has shape [24, 7, 8, 3]; (N,8,8,3) is needed"),
         ("dtype", "'image' has dtype float64; float32 is needed"),
         ("name", "no array 'image'; it holds picture"),
         ("pickled", "'image' of the given file holds pickled Python objects"),

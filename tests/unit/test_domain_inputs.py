@@ -153,7 +153,7 @@ def test_samples_come_with_or_without_the_batch_axis(shape: list[int]) -> None:
     [
         ({}, "no array 'image'; it holds nothing"),
         ({"picture": {"dtype": "float32", "shape": [2, 3, 8, 8]}}, "it holds picture"),
-        (arrays([20, 8, 8, 3]), "shape [20, 8, 8, 3]; (N,1,3,8,8) is needed"),
+        (arrays([20, 8, 8, 3]), "shape [20, 8, 8, 3]; (N,3,8,8) is needed"),
         (arrays([20]), "shape [20]"),
         (arrays([]), "shape []"),
         (arrays([20, 3, 8, 8], "uint8"), "dtype uint8; float32 is needed"),

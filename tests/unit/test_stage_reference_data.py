@@ -61,7 +61,7 @@ def test_all_that_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", image=np.zeros((5, 2, 4), np.float32), ids=np.zeros((5, 4), np.int32))
     with NpzReader(tmp_path / "x.npz") as data, pytest.raises(BadData) as caught:
         check_data(data, (IMAGE, other, third))
-    assert "'image' has shape [5, 2, 4]; (N,1,2,3) is needed" in caught.value.message
+    assert "'image' has shape [5, 2, 4]; (N,2,3) is needed" in caught.value.message
     assert "'ids' has dtype int32; int64 is needed" in caught.value.message
     assert "no array 'mask'" in caught.value.message
 
