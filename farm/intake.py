@@ -11,10 +11,11 @@ from farm import catalog
 from farm.domain.artifact import Artifact
 from farm.domain.binding import inspect_step
 from farm.domain.catalogue import LiveHost
+from farm.domain.data import calibration_missing
 from farm.domain.errors import Failure, FarmError
 from farm.domain.plan import Input, PlannedStep
 from farm.domain.planner import request_reasons
-from farm.domain.recipe import BASELINE, SEARCHED
+from farm.domain.recipe import BASELINE, RECIPES, SEARCHED
 from farm.domain.scenario import Measuring, Scenario
 from farm.domain.wanted import Wanted, World
 from farm.ledger import jobs, steps
@@ -63,8 +64,9 @@ def _measuring(request: JobRequest) -> Measuring:
 
 def begin(session: Session, job: Job, request: JobRequest, hosts: tuple[LiveHost, ...]) -> None:
     """Have the files of a job that was just stored looked into, or refuse it with every reason."""
-    world = catalog.world(hosts)
-    reasons = [reason_of(r.failure, r.model) for r in request_reasons(wanted_of(job.id, request), world)]
+    world, wanted = catalog.world(hosts), wanted_of(job.id, request)
+    reasons = [reason_of(r.failure, r.model) for r in request_reasons(wanted, world)]
+    reasons += _uncalibrated(request, wanted)
     planned = []
     for name, model in zip(model_names(request), request.models, strict=True):
         try:
@@ -76,6 +78,16 @@ def begin(session: Session, job: Job, request: JobRequest, hosts: tuple[LiveHost
         return
     steps.enlist(session, job, planned)
     steps.dispatch(session, [state.step for state in steps.states_of(session, job.id).values()])
+
+
+def _uncalibrated(request: JobRequest, wanted: Wanted) -> list[dict[str, Any]]:
+    """Refuse what no inspection can save: all that is asked for calibrates, and no model has data."""
+    named = [recipe for recipe in wanted.recipes if recipe in RECIPES and recipe not in wanted.searched]
+    if wanted.searched or not named or not all(RECIPES[recipe].needs_calibration for recipe in named):
+        return []
+    if any(model.calibration for model in request.models):
+        return []
+    return [reason_of(calibration_missing(named[0], name).failure, name) for name in model_names(request)]
 
 
 def _recipes(request: JobRequest) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from farm.domain.errors import BadData
+from farm.domain.errors import BadData, Incompatible
 from farm.domain.facts import TensorSpec
 from farm.domain.inputs import LABELS
 from farm.domain.recipe import BASELINE, RECIPES
@@ -87,6 +87,15 @@ def reports(calibration: ArrayFacts, inputs: Sequence[TensorSpec], *, evaluated:
 def without_calibration() -> str:
     """Name the recipes that need no data, for refusals of data that is missing or too little."""
     return ", ".join(name for name, recipe in RECIPES.items() if not recipe.needs_calibration and name != BASELINE)
+
+
+def calibration_missing(recipe: str, model: str) -> Incompatible:
+    """Refuse a recipe that calibrates where there is nothing to calibrate with."""
+    return Incompatible(
+        f"Recipe {recipe} needs calibration data, and {model} has none.",
+        remedy="Add --calibration FILE.npz with samples in the tens, arrays by input name, or take recipes "
+        f"that need none: {without_calibration()}.",
+    )
 
 
 def data_errors(

@@ -12,7 +12,7 @@ from farm.domain.errors import CorruptModel, UnsafeModel
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.plan import Plan
 from farm.domain.preprocessing import declared, read_preprocessing
-from farm.intake import inspections
+from farm.intake import begin, inspections
 from farm.ledger import hosts, jobs, steps
 from farm.ledger.tables import Job, Step
 from farm.wire.jobs import JobRequest
@@ -74,6 +74,23 @@ def test_pictures_that_were_prepared_otherwise_than_the_request_declares_are_ref
     assert job.state == "refused"
     assert [reason["code"] for reason in job.reasons] == ["bad-request"]
     assert "not as declared" in job.reasons[0]["message"]
+
+
+def test_what_lacks_its_calibration_data_is_refused_before_any_step(farm: Farm) -> None:
+    asked = {"targets": ["x86-64-v3"], "runtimes": ["onnxruntime"], "models": [model("one.onnx")]}
+    with farm.ledger.transaction() as session:
+        locks = catalog.catalogue().locks
+        attest(session, lock=locks["builder"], onnxruntime=locks["onnxruntime"])
+        live = hosts.live_hosts(session, grace_s=60)
+        states = []
+        for recipes in (["int8-static"], ["int8-static", "float16"]):
+            request = JobRequest.model_validate(asked | {"recipes": recipes})
+            job, _ = jobs.accept(session, PROJECT, request.model_dump(mode="json"), request_digest=str(recipes))
+            begin(session, job, request, live)
+            states.append((job.state, [reason["message"] for reason in job.reasons]))
+
+    assert states[0] == ("refused", ["Recipe int8-static needs calibration data, and one has none."])
+    assert states[1] == ("inspecting", [])
 
 
 def test_equal_bytes_under_two_formats_have_an_inspection_each(farm: Farm) -> None:
