@@ -34,7 +34,8 @@ $(BIN)/uv-$(UV_VERSION):
 
 test: setup lint ## set up, check, and run all tests but those of the slow tier
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/contract
-	$(BIN)/python -m pytest -q tests/integration tests/acceptance
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -q tests/acceptance
 
 test-unit: main ## run the unit tests: no services, no toolchains
 	$(BIN)/python -m pytest -q tests/unit

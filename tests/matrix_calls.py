@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.domain.codec import encode
+from farm.domain.errors import Failure, ToolCrashed, ToolTimedOut
 from farm.domain.stage import StageSpec
 from tests.stage_fixtures import LOOP, PREPARED, ROOT, Answer, Call
 from workers.environments import lock_digest
@@ -69,11 +70,11 @@ def answer_all(environment: str, calls: Mapping[str, Call]) -> dict[str, Answer]
         blamed = left.pop(0)
         alone = end if len(calls) == 1 else _run(environment, {blamed: calls[blamed]})
         if kept(blamed) is None:
-            (KEPT / blamed / "result.json").write_text(json.dumps({"failure": alone}))
+            (KEPT / blamed / "result.json").write_text(json.dumps({"failure": encode(alone)}))
     return {key: answer for key in calls if (answer := kept(key)) is not None}
 
 
-def _run(environment: str, calls: Mapping[str, Call]) -> dict[str, str]:
+def _run(environment: str, calls: Mapping[str, Call]) -> Failure:
     """Run calls in one process. Returns: how the call that it left without an answer failed."""
     for key, call in calls.items():
         shutil.rmtree(KEPT / key, ignore_errors=True)
@@ -94,8 +95,8 @@ def _run(environment: str, calls: Mapping[str, Call]) -> dict[str, str]:
         )
         late = _watch(process, list(calls))
     if late:
-        return {"code": "tool-timed-out", "message": f"it gave no answer within {LIMIT_S:.0f} s"}
-    return {"code": "tool-crashed", "message": f"its process {_ended(process.returncode)}{_last_words(log)}"}
+        return ToolTimedOut(f"it gave no answer within {LIMIT_S:.0f} s").failure
+    return ToolCrashed(f"its process {_ended(process.returncode)}{_last_words(log)}").failure
 
 
 def _watch(process: subprocess.Popen[bytes], keys: list[str]) -> bool:

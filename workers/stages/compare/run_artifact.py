@@ -128,7 +128,7 @@ def check_shape(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> None
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"compare-{runtime.name}",
-        version="3",
+        version="4",
         kind=Kind.COMPARE,
         environment=runtime.environment,
         check=always,

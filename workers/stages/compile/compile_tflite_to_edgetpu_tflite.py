@@ -103,7 +103,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
 
 @stage(
     name="compile-tflite-to-edgetpu-tflite",
-    version="1",
+    version="2",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,

@@ -22,7 +22,7 @@ INLINED = "inlined.onnx"
 
 @stage(
     name="onnx-to-openvino-ir",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.ONNX,

@@ -28,7 +28,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tf-savedmodel",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.ONNX,

@@ -31,7 +31,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tflite",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="onnx2tf",
     source=Format.ONNX,

@@ -45,7 +45,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tflite-via-torch",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.ONNX,

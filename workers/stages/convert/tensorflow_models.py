@@ -47,7 +47,7 @@ def register(
             continue
         stage(
             name=f"{name}-to-{to}",
-            version="1",
+            version="2",
             kind=Kind.CONVERT,
             environment="builder",
             check=check,

@@ -78,7 +78,7 @@ register(convert, to="onnx", target=Format.ONNX, tools=("tf2onnx", "onnx"), prel
 
 @stage(
     name="tflite-to-onnx",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.TFLITE,

@@ -15,7 +15,7 @@ from workers.stages.openvino_models import PRELOAD, TIMEOUT_S, TOOLS, convert_fi
 
 @stage(
     name="tflite-to-openvino-ir",
-    version="1",
+    version="2",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.TFLITE,

@@ -19,7 +19,7 @@ from workers.stages.export.modules import HUGGING_FACE_LINES, PROGRAM_PRELOAD, e
 
 @stage(
     name="hugging-face-to-torch-exported-program",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.HUGGING_FACE,

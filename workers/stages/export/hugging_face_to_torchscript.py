@@ -15,7 +15,7 @@ from workers.stages.export.modules import HUGGING_FACE_LINES, SCRIPT_PRELOAD, tr
 
 @stage(
     name="hugging-face-to-torchscript",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.HUGGING_FACE,

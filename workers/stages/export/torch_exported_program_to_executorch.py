@@ -15,7 +15,7 @@ from workers.stages.transforms import proven
 
 @stage(
     name="torch-exported-program-to-executorch",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="executorch",
     source=Format.TORCH_EXPORTED_PROGRAM,

@@ -27,7 +27,7 @@ EXTERNAL_OVER_BYTES = 256 << 20
 
 @stage(
     name="torch-exported-program-to-onnx",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_EXPORTED_PROGRAM,

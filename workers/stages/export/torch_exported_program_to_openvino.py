@@ -16,7 +16,7 @@ from workers.stages.transforms import interface, proven
 
 @stage(
     name="torch-exported-program-to-openvino-ir",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_EXPORTED_PROGRAM,

@@ -19,7 +19,7 @@ from workers.stages.transforms import interface, proven, ranges_of
 
 @stage(
     name="torch-exported-program-to-tf-savedmodel",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_EXPORTED_PROGRAM,

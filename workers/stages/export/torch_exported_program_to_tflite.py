@@ -17,7 +17,7 @@ from workers.stages.transforms import given_contract, proven, ranges_of
 
 @stage(
     name="torch-exported-program-to-tflite",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_EXPORTED_PROGRAM,

@@ -15,7 +15,7 @@ from workers.stages.export.modules import PROGRAM_PRELOAD, STATE_DICT_LINES, exp
 
 @stage(
     name="torch-state-dict-to-torch-exported-program",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_STATE_DICT,

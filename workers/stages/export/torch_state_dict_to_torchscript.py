@@ -15,7 +15,7 @@ from workers.stages.export.modules import SCRIPT_PRELOAD, STATE_DICT_LINES, trac
 
 @stage(
     name="torch-state-dict-to-torchscript",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCH_STATE_DICT,

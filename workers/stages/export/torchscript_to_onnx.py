@@ -27,7 +27,7 @@ OPSET = 17
 
 @stage(
     name="torchscript-to-onnx",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCHSCRIPT,

@@ -20,7 +20,7 @@ from workers.stages.transforms import interface, proven, ranges_of
 
 @stage(
     name="torchscript-to-openvino-ir",
-    version="1",
+    version="2",
     kind=Kind.EXPORT,
     environment="builder",
     source=Format.TORCHSCRIPT,

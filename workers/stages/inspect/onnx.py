@@ -38,7 +38,7 @@ _UNREGISTERED = re.compile(
 
 @stage(
     name="inspect-onnx",
-    version="2",
+    version="3",
     kind=Kind.INSPECT,
     source=Format.ONNX,
     environment="builder",

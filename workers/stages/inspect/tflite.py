@@ -33,7 +33,7 @@ _MAGIC, _MAGIC_AT = b"TFL3", 4
 
 @stage(
     name="inspect-tflite",
-    version="2",
+    version="3",
     kind=Kind.INSPECT,
     source=Format.TFLITE,
     environment="litert",

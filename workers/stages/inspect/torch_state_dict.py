@@ -26,7 +26,7 @@ class InspectOptions(Options):
 
 @stage(
     name="inspect-torch-state-dict",
-    version="1",
+    version="2",
     kind=Kind.INSPECT,
     source=Format.TORCH_STATE_DICT,
     environment="builder",

@@ -57,7 +57,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: PruningOptions
 
 @stage(
     name="optimize-torch-state-dict-sparse-structured",
-    version="1",
+    version="2",
     kind=Kind.OPTIMIZE,
     environment="builder",
     source=Format.TORCH_STATE_DICT,

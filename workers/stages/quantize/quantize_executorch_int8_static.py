@@ -43,7 +43,7 @@ WAYS = (Way("per channel", True), Way("per tensor", False))
 
 @stage(
     name="quantize-executorch-int8-static",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="executorch",
     source=Format.TORCH_EXPORTED_PROGRAM,

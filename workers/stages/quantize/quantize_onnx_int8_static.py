@@ -23,7 +23,7 @@ from workers.stages.quantize.selection import SATURATION, Candidate, Judge, Samp
 
 @stage(
     name="quantize-onnx-int8-static",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

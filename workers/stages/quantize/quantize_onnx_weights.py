@@ -119,7 +119,7 @@ def quantize_weights(
 
 @stage(
     name="quantize-onnx-int8-dynamic",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,
@@ -137,7 +137,7 @@ def quantize_dynamic(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-onnx-int4-weights",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

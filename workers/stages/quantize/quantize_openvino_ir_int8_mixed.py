@@ -65,7 +65,7 @@ class OpenVinoEngine:
 
 @stage(
     name="quantize-openvino-ir-int8-mixed",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.OPENVINO_IR,

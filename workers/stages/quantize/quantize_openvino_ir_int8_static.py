@@ -98,7 +98,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: QuantizeOpenVi
 
 @stage(
     name="quantize-openvino-ir-int8-static",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.OPENVINO_IR,

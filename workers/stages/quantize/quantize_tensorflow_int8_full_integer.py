@@ -70,7 +70,7 @@ def quantize(function: FixedFunction, rows: tuple[Feeds, ...], path: Path) -> No
 
 @stage(
     name="quantize-tf-savedmodel-int8-full-integer",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TF_SAVEDMODEL,
@@ -87,7 +87,7 @@ def quantize_saved_model(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-keras-int8-full-integer",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.KERAS,
@@ -104,7 +104,7 @@ def quantize_keras(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-keras-h5-int8-full-integer",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.KERAS_H5,

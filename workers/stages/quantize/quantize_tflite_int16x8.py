@@ -24,7 +24,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int16x8",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

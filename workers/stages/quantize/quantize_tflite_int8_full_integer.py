@@ -23,7 +23,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-full-integer",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

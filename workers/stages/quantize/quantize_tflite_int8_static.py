@@ -26,7 +26,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-static",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

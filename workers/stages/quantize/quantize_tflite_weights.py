@@ -61,7 +61,7 @@ def quantize_weights(given: StageInput, recipe: str, ways: Sequence[Way]) -> Sta
 
 @stage(
     name="quantize-tflite-float16",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,
@@ -76,7 +76,7 @@ def quantize_to_float16(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-tflite-int8-dynamic",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,
@@ -91,7 +91,7 @@ def quantize_dynamic(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-tflite-int4-weights",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

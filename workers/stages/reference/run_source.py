@@ -162,7 +162,7 @@ def _refuse_not_finite(outputs: Mapping[str, NDArray[Any]], index: int) -> None:
 def _register(source: Format, runtime: Runtime) -> None:
     stage(
         name=f"reference-{source}",
-        version="2",
+        version="3",
         kind=Kind.REFERENCE,
         environment=runtime.builds_in,
         check=always,
