@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm import knowledge
-from farm.domain.errors import ContractMismatch, NumericsBroken
+from farm.domain.errors import ContractMismatch, NoLiveHost, NumericsBroken, UnknownName
 from farm.knowledge import Diagnosis, telling_lines
 from farm.report import text
 from farm.report.model import Report, Result, StepReport
@@ -19,6 +19,8 @@ POOR = ("failed", "invalid-measurement", "degraded", "slower-than-float")
 SHORT, LONG = 220, 500
 OWN = (NumericsBroken.code, ContractMismatch.code)
 """Failures in our own words, of which no tool's message has to be looked up."""
+_OF_TARGETS = (NoLiveHost.code, UnknownName.code)
+"""Refusals for which the list of targets is where to look next."""
 UNKNOWN = "No entry of the knowledge base knows this message"
 _BY_ACTOR = {
     "submitter": "Change the request or the model as the message says, and submit again.",
@@ -81,7 +83,7 @@ def _refused(report: Report) -> Story:
         verdict="refused",
         told=_plain(told),
         action=text.plain(first.remedy or _BY_ACTOR.get(first.who_must_act, _BY_ACTOR["submitter"])),
-        command="farm targets",
+        command="farm targets" if first.code in _OF_TARGETS else "farm submit --help",
         who_must_act=text.plain(first.who_must_act),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from farm.report import text
@@ -65,8 +65,8 @@ def row(result: Result) -> Row:
     )
 
 
-def note(result: Result) -> str | None:
-    """Say in a few sentences what a reader of the table must know about this result."""
+def note(result: Result, *, but: Collection[str] = ()) -> str | None:
+    """Say in a few sentences what a reader of the table must know about this result, `but` what is said elsewhere."""
     if result.verdict == "failed" or result.state == "failed":
         return _failure(result)
     notes = []
@@ -75,7 +75,7 @@ def note(result: Result) -> str | None:
     elif result.execution_summary is not None and result.execution_summary.reused:
         notes.append(_reuse(result.execution_summary.age_s, result))
     notes += [_numerics(result.numerics)] if result.numerics else []
-    notes += [text.plain(said) for said in result.notes]
+    notes += [text.plain(said) for said in result.notes if said not in but]
     return " ".join(part for part in notes if part) or None
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from farm.report.measured import sentences
 from farm.report.model import Answer, Report, Result
-from farm.report.row import Row, order, row, summary
+from farm.report.row import Row, note, order, row, summary
 from farm.report.text import UNKNOWN, plain
 
 WIDE, MIDDLE = 160, 104
@@ -31,11 +31,14 @@ _FIGURES = ("size", "p50 / p90 ms", "vs float", "SQNR dB", "acc. (float)", "verd
 def render(report: Report, *, width: int) -> RenderableType:
     """Lay out a report for a terminal of `width` columns: one table where it fits, else one per model and target."""
     results = order(report)
-    lines = _Lines(width, {id(result): number for number, result in _noted(results)})
+    shared = _shared(results)
+    noted = [(result, said) for result in results if (said := note(result, but=shared))]
+    lines = _Lines(width, {id(result): number for number, (result, _) in enumerate(noted, 1)})
     parts: list[RenderableType] = [_heading(report)]
     if results:
         parts += [Text(), lines.table(results)] if width >= WIDE else lines.tables(results)
-    notes = [_note(number, one) for number, one in _noted(results)]
+    notes = [Text(f"[{number}] {plain(one.folder)}: {said}") for number, (one, said) in enumerate(noted, 1)]
+    notes += [Text(f"{plain(', '.join(models))}: {plain(said)}") for said, models in shared.items()]
     return Group(*parts, *notes, *_further(results), *_left_out(report), *_answers(report))
 
 
@@ -107,12 +110,13 @@ def _measured(figure: str, cells: Row) -> Text:
     return Text(figure) if cells.counts or figure == UNKNOWN else Text.assemble("✗(", (figure, "strike dim"), ")")
 
 
-def _noted(results: Sequence[Result]) -> list[tuple[int, Result]]:
-    return list(enumerate((result for result in results if row(result).note), 1))
-
-
-def _note(number: int, result: Result) -> Text:
-    return Text(f"[{number}] {plain(result.folder)}: {row(result).note}")
+def _shared(results: Sequence[Result]) -> dict[str, list[str]]:
+    """Find the notes that several results have, with the models whose results they are: each is told once."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for said in dict.fromkeys(result.notes):
+            found.setdefault(said, []).append(result.model)
+    return {said: list(dict.fromkeys(models)) for said, models in found.items() if len(models) > 1}
 
 
 def _further(results: Sequence[Result]) -> Iterator[Text]:

@@ -237,8 +237,16 @@ def test_a_refused_job_tells_every_reason() -> None:
     (story,) = explain(Report.model_validate(samples.refused_report()))
 
     assert story.verdict == "refused"
+    assert story.command == "farm targets"
     assert len(story.told) == 3
     assert story.action == "See `farm targets`."
+
+
+def test_a_refused_file_does_not_send_its_reader_to_the_targets() -> None:
+    report = samples.refused_report()
+    report["reasons"] = report["reasons"][1:]
+
+    assert explain(Report.model_validate(report))[0].command == "farm submit --help"
 
 
 TEXTS = st.one_of(st.none(), st.text(max_size=40), st.just("Lowering not found: aten.foo"), st.just(samples.HOSTILE))

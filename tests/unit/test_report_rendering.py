@@ -271,6 +271,17 @@ def test_a_refused_job_has_a_page_with_every_reason() -> None:
         assert part in html
 
 
+def test_what_is_said_of_several_results_is_told_once() -> None:
+    few, own = "The calibration data holds 16 different samples, which is few.", "As fast as float32 within 2 %."
+    results = [samples.result(recipe="float32", notes=[few]), samples.result(recipe="float16", notes=[few, own])]
+    shown = printed(samples.report(*results))
+
+    assert shown.count(few) == 1
+    assert f"digits: {few}" in shown
+    assert "[1]" in shown
+    assert "[2]" not in shown
+
+
 def test_a_notebook_gets_the_table_alone() -> None:
     page = _Page(render_fragment(samples.full_report()))
 
