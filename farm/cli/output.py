@@ -49,8 +49,13 @@ def print_messages(messages: Sequence[BaseModel]) -> None:
 
 
 def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], *, empty: str) -> None:
-    """Print a table, or the sentence `empty` when there is nothing to list."""
+    """Print a table, or the sentence `empty` when there is nothing to list.
+
+    Where a terminal is too narrow to keep words whole, each line becomes a paragraph, so that names can be copied.
+    """
     from rich import box
+    from rich.console import Group
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -62,4 +67,13 @@ def print_table(columns: Sequence[str], lines: Sequence[Sequence[str]], *, empty
         table.add_column(column, overflow="fold")
     for line in lines:
         table.add_row(*(Text(plain(cell)) for cell in line))
-    stdout().print(table)
+    console = stdout()
+    unbounded = console.options.update(width=10 * PIPE_WIDTH)
+    if Measurement.get(console, unbounded, table).minimum <= console.width:
+        console.print(table)
+        return
+    for first, *others in lines:
+        grid = Table.grid(padding=(0, 2))
+        for column, cell in zip(columns[1:], others, strict=True):
+            grid.add_row(f"  {column}", Text(plain(cell)))
+        console.print(Group(Text(plain(first), style="bold"), grid))
