@@ -127,6 +127,8 @@ def download(
         print_json({"folder": str(folder), "files": [_fetched_json(file) for file in fetched]})
     elif fetched:
         typer.echo(_fetched_summary(fetched, folder))
+        if not one.ended:
+            say(f"Job {job} still runs ({one.state}): run this again for the rest when it has ended.")
     else:
         say(f"Job {job} ({one.state}) has published no files{'' if one.ended else ' yet'}.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.cli.main import run
 from farm.client import Client
 from farm.domain.errors import DigestMismatch, UnsafeModel
 from farm.transfer.download import part_path
@@ -35,6 +36,28 @@ def test_every_file_arrives_in_its_folder(double: FarmDouble, tmp_path: Path) ->
 
     assert ways(double, tmp_path) == ["downloaded", "downloaded"]
     assert (tmp_path / FOLDER / "digits.onnx").read_bytes() == b"model"
+
+
+@pytest.mark.parametrize(("state", "said"), [("running", "Job j-1 still runs (running)"), ("succeeded", "")])
+def test_a_job_that_still_runs_is_not_taken_for_whole(
+    double: FarmDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    state: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("FARM_URL", double.url)
+    monkeypatch.setenv("FARM_TOKEN", TOKEN)
+    double.answers["GET /v1/jobs/j-1"] = (200, job_view(state=state))
+    publish(double, double.put(b"model", "digits.onnx"))
+
+    assert run(["download", "j-1", "--to", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "every digest right" in told.out
+    assert ("still runs" in told.err) is bool(said)
+    assert said in told.err
 
 
 def test_what_is_there_and_right_is_kept(double: FarmDouble, tmp_path: Path) -> None:
