@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.conftest import Farm
 
 
@@ -56,6 +58,7 @@ def test_cancelling_leaves_no_process_within_two_seconds(farm: Farm) -> None:
     print(f"processes gone {took_s:.2f} s after the answer")
 
 
+@pytest.mark.slow
 def test_a_tool_that_crashes_is_told_as_such_and_the_worker_lives_on(farm: Farm) -> None:
     job = farm.client.submit(farm.models / "endless.onnx", targets=["auto"], runtimes=["onnxruntime"])
     try:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from farm.report.schema import violations
 from tests.acceptance.conftest import Farm
@@ -119,6 +120,7 @@ def test_one_bad_model_does_not_cost_the_others(farm: Farm) -> None:
     assert violations(report) == []
 
 
+@pytest.mark.slow
 def test_equal_file_names_get_numbers(farm: Farm, tmp_path: Path) -> None:
     again = tmp_path / "tiny-2.onnx"
     again.write_bytes((farm.models / "tiny-3.onnx").read_bytes())
@@ -128,6 +130,7 @@ def test_equal_file_names_get_numbers(farm: Farm, tmp_path: Path) -> None:
     assert sorted(r["model"] for r in report["results"]) == ["tiny-2", "tiny-2-2"]
 
 
+@pytest.mark.slow
 def test_many_equal_submissions_convert_once(farm: Farm) -> None:
     def submit(_: int) -> str:
         job = farm.client.submit(farm.models / "tiny-4.onnx", targets=["auto"], runtimes=["litert"])
