@@ -134,6 +134,9 @@ def test_every_service_is_well(machine: Machine, running: dict[str, Service]) ->
     for service in running.values():
         await_well(machine, service)
 
+    answers = {name: service.ask(machine, *check_of(service.name)).returncode for name, service in running.items()}
+    assert answers == dict.fromkeys(running, 0)
+
 
 def test_no_part_is_told_what_is_not_its_own(running: dict[str, Service]) -> None:
     assert not {"FARM_DATABASE_URL", "FARM_S3_SECRET_KEY"} & set(running["worker"].variables)
