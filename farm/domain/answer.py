@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from farm.domain.constraint import QUANTITIES, Body, Constraint, Quantity, burden
-from farm.domain.pace import factors, host_of, noise_of
+from farm.domain.pace import PACED, at_pace, busiest, factors, host_of, noise_of
 
 Objective = Literal["latency", "size", "accuracy", "memory"]
 AS_GOOD = 0.03
@@ -28,12 +28,21 @@ class Candidate:
         baseline: the float32 result of the same target and runtime.
         dropped: why it was given up before it was measured; None for a finalist.
         factor: by what its times are divided beside those of others; None where they can't be compared.
+        baseline_factor: the same of the baseline.
+        base: the host at whose pace they are compared.
     """
 
     body: Body
     baseline: Body | None = None
     dropped: str | None = None
     factor: float | None = 1.0
+    baseline_factor: float | None = 1.0
+    base: str | None = None
+
+    @property
+    def paced(self) -> tuple[Body, Body | None]:
+        """The result and its baseline with their times at one host's pace: what bounds are held against."""
+        return at_pace(self.body, self.factor), self.baseline and at_pace(self.baseline, self.baseline_factor)
 
     @property
     def ref(self) -> dict[str, str]:
@@ -56,7 +65,7 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
         if one is not winner
     ]
     return {
-        "winner": winner.ref if winner else None,
+        "winner": {**winner.ref, **_only_at_pace(winner, constraints)} if winner else None,
         "pareto": [one.ref for one in pareto(candidates)],
         "losers": losers,
         "nearest_miss": None if winner else _nearest(candidates, reasons, constraints),
@@ -65,8 +74,18 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
 
 def on_one_scale(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Have the times of a target's hosts compared by their reference models'."""
-    found = factors([one.body for one in candidates])
-    return [replace(one, factor=factor) for one, factor in zip(candidates, found, strict=True)]
+    bodies = [one.body for one in candidates]
+    found = factors(bodies)
+    by_body = {id(body): factor for body, factor in zip(bodies, found, strict=True)}
+    return [
+        replace(
+            one,
+            factor=factor,
+            baseline_factor=by_body.get(id(one.baseline), 1.0),
+            base=busiest(bodies, one.body.get("target")),
+        )
+        for one, factor in zip(candidates, found, strict=True)
+    ]
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -84,12 +103,36 @@ def _out(one: Candidate, constraints: Sequence[Constraint], objective: Objective
         return f"failed: {one.body.get('message') or 'no artifact'}"
     if one.dropped is not None:
         return one.dropped
-    broken = [reason for each in constraints if (reason := each.broken_by(one.body, one.baseline)) is not None]
+    broken = [
+        f"{reason}{_measured_as(one, each.quantity)}"
+        for each in constraints
+        if (reason := each.broken_by(*one.paced)) is not None
+    ]
     if broken:
         return "; ".join(broken)
     if _score(one, objective) is None:
         return f"its {objective} is not known: {_unknown(one, objective)}"
     return None
+
+
+def _only_at_pace(winner: Candidate, constraints: Sequence[Constraint]) -> dict[str, str]:
+    """Say which bounds the winner keeps at the pace of the others' host and not by the times it was measured at."""
+    told = [
+        f"{each.quantity.name} {each.quantity.show(value)} keeps {each.text} at the pace of host {winner.base}"
+        f"{_measured_as(winner, each.quantity)}"
+        for each in constraints
+        if each.broken_by(winner.body, winner.baseline) and (value := each.quantity.read(winner.paced[0])) is not None
+    ]
+    return {"reason": "; ".join(told)} if told else {}
+
+
+def _measured_as(one: Candidate, quantity: Quantity) -> str:
+    """Say what was measured where a time is told at another host's pace; empty where it is told as it was."""
+    value = quantity.read(one.body)
+    if quantity.name not in PACED or value is None or one.factor in (None, 1.0):
+        return ""
+    there = f"host {host_of(one.body)}, which takes {one.factor:.2f}x the time of {one.base} for the reference model"
+    return f" (measured as {quantity.show(value)} on {there})"
 
 
 def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate | None:
@@ -139,7 +182,7 @@ def _miss(one: Candidate, constraints: Sequence[Constraint]) -> tuple[int, float
     What was dropped was never measured: constraints on its times and memory count neither way.
     """
     judged = [each for each in constraints if one.dropped is None or not each.quantity.needs_measurement]
-    excesses = [each.excess(one.body, one.baseline) for each in judged]
+    excesses = [each.excess(*one.paced) for each in judged]
     known = [excess for excess in excesses if math.isfinite(excess)]
     return len(excesses) - len(known), math.fsum(known)
 

@@ -21,6 +21,10 @@ ACROSS_HOSTS = "Measured on host "
 """What the note begins with where two hosts measured."""
 
 
+PACED = ("p50", "p90", "p99")
+"""The times that a host's pace divides; how long a file takes to load follows its disk as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """A result's speed beside that of its float32.
@@ -74,15 +78,24 @@ def factors(bodies: Sequence[Body]) -> list[float | None]:
     A host's factor is how much longer it takes for the reference models than the host that measured most of the
     target's results; of several runtimes it is the median. None where the two share no reference model.
     """
-    base = {target: _busiest(bodies, target) for target in {body.get("target") for body in bodies}}
+    base = {target: busiest(bodies, target) for target in {body.get("target") for body in bodies}}
     return [_factor(bodies, body, base[body.get("target")]) for body in bodies]
+
+
+def at_pace(body: Body, factor: float | None) -> Body:
+    """Give a result whose inference times are what the base host would have taken; unchanged where nobody can tell."""
+    summary = body.get("execution_summary")
+    if not summary or factor in (None, 1.0):
+        return body
+    scaled = {name: summary[name] / factor for name in PACED if summary.get(name) is not None}
+    return {**body, "execution_summary": {**summary, **scaled}}
 
 
 def host_of(body: Body) -> str | None:
     return (body.get("conditions") or {}).get("host")
 
 
-def _busiest(bodies: Sequence[Body], target: object) -> str | None:
+def busiest(bodies: Sequence[Body], target: object) -> str | None:
     """Name the host of most of a target's measurements; of equal ones the first."""
     counted = Counter(host_of(body) for body in bodies if body.get("target") == target and host_of(body) is not None)
     return counted.most_common(1)[0][0] if counted else None

@@ -67,7 +67,7 @@ class Reason(Part):
 
 
 class Ref(Part):
-    """Names one result; `reason` says why it lost."""
+    """Names one result; `reason` says why it lost, or by which reckoning the winner keeps a bound."""
 
     model: str
     target: str

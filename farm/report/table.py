@@ -140,7 +140,7 @@ def _answer(answer: Answer) -> Iterator[Text]:
     winner, miss = answer.winner, answer.nearest_miss
     if winner is not None:
         name = f"{winner.model} on {winner.target}, {winner.target_runtime} {winner.recipe}"
-        yield Text.assemble("Answer: ", (plain(name), "bold"))
+        yield Text.assemble("Answer: ", (plain(name), "bold"), plain(f", {winner.reason}" if winner.reason else ""))
     else:
         near = f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}" if miss else ""
         yield Text(plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}"))

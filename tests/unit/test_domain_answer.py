@@ -86,6 +86,37 @@ def test_a_faster_board_of_the_same_profile_makes_no_winner() -> None:
     )
 
 
+def test_a_bound_on_a_time_is_held_at_one_boards_pace_and_says_what_was_measured() -> None:
+    """The fast board's 3 ms are 6 ms on the board of the others, the slow one's 7 ms are 3.5 ms there."""
+    base = [board("float32", "old", 9_000.0, 400.0), board("int16x8", "old", 8_000.0, 400.0)]
+    told = answer([*base, board("int8-dynamic", "new", 3_000.0, 200.0)], "p90 <= 5ms")
+
+    assert told["winner"] is None
+    assert reasons(told)["int8-dynamic"] == (
+        "p90 6 ms, asked for p90 <= 5ms (measured as 3 ms on host new, which takes 0.50x the time of old "
+        "for the reference model)"
+    )
+
+    told = answer([*base, board("int8-static", "worn", 7_000.0, 800.0)], "p90 <= 5ms")
+    assert recipe_of(told["winner"]) == "int8-static"
+    assert told["winner"]["reason"] == (
+        "p90 3.5 ms keeps p90 <= 5ms at the pace of host old (measured as 7 ms on host worn, which takes 2.00x the "
+        "time of old for the reference model)"
+    )
+
+
+def test_a_share_of_floats_time_is_asked_at_one_boards_pace() -> None:
+    """Float on the fast board takes 4.5 ms, which is 9 ms on the board of the others: half of it is kept by 4 ms."""
+    slow = [board("int8-static", "old", 4_000.0, 400.0), board("int8-dynamic", "old", 5_000.0, 400.0)]
+    baseline = board("float32", "new", 4_500.0, 200.0)
+    candidates = [Candidate(body, baseline) for body in (baseline, *slow)]
+
+    told = choose(candidates, [parse_constraint("p90 <= 0.5*float")], "latency")
+
+    assert recipe_of(told["winner"]) == "int8-static"
+    assert reasons(told)["int8-dynamic"] == "p90 5 ms, asked for p90 <= 0.5*float (4.5 ms)"
+
+
 def test_a_board_that_shares_no_reference_with_the_others_is_not_compared() -> None:
     alone = board("int8-dynamic", "new", 3_000.0, 200.0, runtime="litert")
     told = answer([board("float32", "old", 9_000.0, 400.0), board("int8-static", "old", 4_000.0, 400.0), alone])
