@@ -69,6 +69,11 @@ def world(hosts: tuple[LiveHost, ...]) -> World:
     return World(catalogue(), targets(), hosts)
 
 
+def by_ending(name: str) -> Format | None:
+    """Tell the format that files of an ending have; of `model.pt2`, `.pt2` and `pt2` alike. None where none has it."""
+    return _BY_SUFFIX.get(f".{PurePosixPath(name).name.rpartition('.')[2].lower()}")
+
+
 def source_format(file_name: str, artifact: Artifact) -> Format:
     """Tell a model's format from its names; what is inside is for inspection to say.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from farm import catalog
 from farm.domain.catalogue import Catalogue, LiveHost, near_misses
 from farm.domain.errors import Incompatible, UnknownName
 from farm.domain.facts import Format
@@ -12,6 +13,8 @@ from farm.domain.recipe import RECIPES
 from farm.domain.routes import Route, choose, find_routes
 from farm.domain.stage import TRANSFORMS, StageSpec
 from farm.wire.jobs import ChainView, RouteView
+
+ENDING_DOES = "A file or its ending does as well: `farm routes --from model.pt2 --to litert`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +119,24 @@ class Availability:
         return host.environments.get(environment) == self.catalogue.locks.get(environment, "")
 
     def _format(self, name: str) -> Format:
-        if name not in list(Format):
-            raise UnknownName(f"No format is called {name!r}; {near_misses(name, [str(fmt) for fmt in Format])}")
-        return Format(name)
+        found = _named(name)
+        if found is None:
+            raise UnknownName(f"No format is called {name!r}; {near_misses(name, list(Format))}", remedy=ENDING_DOES)
+        return found
 
     def _accepted(self, name: str) -> tuple[Format, ...]:
         """Read a target: a runtime stands for what it opens, the format it likes best first."""
         if name in self.catalogue.accepts:
             return self.catalogue.accepts[name]
-        if name in list(Format):
-            return (Format(name),)
-        known = [*map(str, Format), *self.catalogue.accepts]
-        raise UnknownName(f"No format or runtime is called {name!r}; {near_misses(name, known)}")
+        found = _named(name)
+        if found is None:
+            known = [*map(str, Format), *self.catalogue.accepts]
+            raise UnknownName(
+                f"No format or runtime is called {name!r}; {near_misses(name, known)}", remedy=ENDING_DOES
+            )
+        return (found,)
+
+
+def _named(name: str) -> Format | None:
+    """Read a format's name, or a file's name or ending."""
+    return Format(name) if name in list(Format) else catalog.by_ending(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from farm.client.download import Fetched
     from farm.wire.jobs import JobView, LogView
 
+MOST_JOBS = 500
+"""As many as the API lists at once."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `farm submit` printed it.")]
 
 
@@ -136,20 +138,30 @@ def download(
 def jobs(
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     label: Annotated[str | None, typer.Option(metavar="K=V", help="Only jobs with this label.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=MOST_JOBS, help="How many, newest first.")] = 20,
     before: Annotated[datetime | None, typer.Option(help="Only jobs submitted before this time (UTC).")] = None,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    from farm.cli.output import print_messages, print_table
+    from farm.cli.output import print_messages, say
     from farm.client import Client
 
     with Client() as client:
         until = before.replace(tzinfo=UTC) if before else None
-        views = client.jobs(state=state, label=label, limit=limit, before=until)
+        views = client.jobs(state=state, label=label, limit=min(limit + 1, MOST_JOBS), before=until)
+    views, more = views[:limit], len(views) > limit or len(views) == MOST_JOBS
     if json:
         print_messages(views)
-        return
+    else:
+        _print_jobs(views)
+    if more:
+        since = (views[-1].created.astimezone(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%S")
+        say(f"These are the newest {len(views)}. See more: --limit N (at most {MOST_JOBS}), or --before {since}")
+
+
+def _print_jobs(views: list[JobView]) -> None:
+    from farm.cli.output import print_table
+
     lines = [(view.job, view.name or "", view.state, _when(view), _steps(view), _verdicts(view)) for view in views]
     print_table(("job", "name", "state", "created", "steps", "results"), lines, empty="No such job yet.")
 

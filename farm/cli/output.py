@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-PIPE_WIDTH = 160
+PIPE_WIDTH, LEAST_WIDTH = 160, 20
 
 
 def stdout() -> Console:
-    """Return a console for results; a pipe or file is wide enough for whole tables."""
+    """Return a console for results; a pipe or file is wide enough for whole tables, or as wide as COLUMNS says."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else max(PIPE_WIDTH, shutil.get_terminal_size().columns)
+    width = None if sys.stdout.isatty() else width_told() or PIPE_WIDTH
     return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def width_told() -> int | None:
+    """Read COLUMNS; None where it is no width."""
+    said = os.environ.get("COLUMNS", "")
+    return max(int(said), LEAST_WIDTH) if said.isdecimal() and int(said) else None
 
 
 def stderr() -> Console:

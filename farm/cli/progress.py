@@ -12,7 +12,7 @@ from farm.cli.output import stderr
 from farm.report.text import plain, size
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.progress import Progress, TaskID
 
     from farm.wire.jobs import JobView
@@ -47,6 +47,11 @@ def job_progress() -> Iterator[Callable[[JobView], None]]:
     display = _JobDisplay()
     with Live(display, console=console, refresh_per_second=8, transient=True):
         yield display.update
+
+
+def job_display(view: JobView) -> RenderableType:
+    """Draw where a job stands, as a terminal shows it while it is watched."""
+    return _JobDisplay(view)
 
 
 def _transfer_progress(console: Console, verb: str) -> Progress:
@@ -125,7 +130,22 @@ class _JobDisplay:
         count = f"{progress.steps_done}/{progress.steps_total} steps" if progress.steps_total else ""
         line.add_row(Spinner("dots"), Text(self.view.state, style="bold"), bar, count, f"{elapsed_s:.0f} s")
         yield line
-        for step in progress.running[:SHOWN_STEPS]:
-            yield Text(f"  {plain(step)}", style="dim", overflow="ellipsis", no_wrap=True)
+        for step in progress.running[:SHOWN_STEPS] or _idle(self.view):
+            yield Text(f"  {shortened(plain(step), options.max_width - 2)}", style="dim", no_wrap=True)
         if len(progress.running) > SHOWN_STEPS:
             yield Text(f"  and {len(progress.running) - SHOWN_STEPS} more", style="dim")
+
+
+def _idle(view: JobView) -> list[str]:
+    """Say what is waited for while no step runs."""
+    if view.state == "inspecting":
+        return ["the model is read; the plan comes next"]
+    return [] if view.ended else ["no step runs just now: the next ones wait for a host (farm hosts)"]
+
+
+def shortened(text: str, width: int) -> str:
+    """Leave out the middle of what is too long for a line: it begins with the stage and ends with what it waits for."""
+    if len(text) <= width:
+        return text
+    end = max(width // 2 - 1, 0)
+    return f"{text[: width - end - 1]}…{text[len(text) - end :]}"

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
+def overview_lines(views: Sequence[RouteView]) -> Iterator[str]:
+    """Print the formats that stages lead to from each format, and how to see more."""
+    reached: dict[str, dict[str, None]] = {}
+    for view in sorted(views, key=lambda view: (view.source or "", view.target or "")):
+        if view.source and view.target and view.source != view.target:
+            reached.setdefault(view.source, {})[view.target] = None
+    for source, ends in reached.items():
+        yield from _wrapped(f"{source} -> {', '.join(ends)}", "")
+    missing = sorted({view.stage for view in views if not view.available})
+    if missing:
+        yield from _wrapped(f"{len(missing)} of {len(views)} stages are not available now: {', '.join(missing)}", "")
+    yield ""
+    yield "The ways of a file, ranked:        farm routes --from model.pt2 --to litert"
+    yield "A format's stages, tools, hosts:   farm routes --from onnx"
+    yield "Every stage:                       farm routes --all"
+
+
 def edge_lines(views: Sequence[RouteView]) -> Iterator[str]:
     """Print every stage under the formats it connects, with its tools and who has them."""
     ordered = sorted(views, key=lambda view: (view.source or "", view.target or ""))

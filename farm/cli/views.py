@@ -8,13 +8,15 @@ import typer
 
 from farm.cli.output import Json, print_messages, print_table
 
+_ROUTES_EXAMPLES = "Examples:\n\n" + "\n\n".join(
+    f"  {example}" for example in ("farm routes", "farm routes --from model.pt2 --to litert", "farm routes --from onnx")
+)
+
 
 def add_to(app: typer.Typer, panel: str) -> None:
     app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm targets\n\n  farm targets --json")(targets)
     app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm hosts")(hosts)
-    app.command(rich_help_panel=panel, epilog="Examples:\n\n  farm routes\n\n  farm routes --from onnx --to litert")(
-        routes
-    )
+    app.command(rich_help_panel=panel, epilog=_ROUTES_EXAMPLES)(routes)
 
 
 def targets(json: Json = False) -> None:
@@ -68,14 +70,18 @@ def hosts(json: Json = False) -> None:
 
 
 def routes(
-    source: Annotated[str | None, typer.Option("--from", metavar="FORMAT", help="Only from this format.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FORMAT|FILE", help="Only from this format: its name, a file's or an ending."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--to", metavar="FORMAT|RUNTIME", help="Only to this format, or what a runtime opens.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every stage, with its tools and hosts.")] = False,
     json: Json = False,
 ) -> None:
-    """List stages as edges between formats: tools, hosts, why not; with --from and --to, whole chains, ranked."""
-    from farm.cli.routes import chain_lines, edge_lines
+    """List what leads from format to format; with --from or --to the stages, with both whole chains, ranked."""
+    from farm.cli.routes import chain_lines, edge_lines, overview_lines
     from farm.client import Client
 
     with Client() as client:
@@ -84,10 +90,14 @@ def routes(
     if json:
         print_messages(chains if source and target else edges)
         return
-    lines = chain_lines(chains) if chains else edge_lines(edges)
+    if not (source or target or everything):
+        lines = overview_lines(edges)
+    else:
+        lines = chain_lines(chains) if chains else edge_lines(edges)
     typer.echo("\n".join(lines) or _no_route(source, target))
 
 
 def _no_route(source: str | None, target: str | None) -> str:
     asked = "".join(f" {word} {name}" for word, name in (("from", source), ("to", target)) if name)
-    return f"No stage leads{asked}. `farm routes` lists every stage; leave out --from or --to to see what comes near."
+    near = "`farm routes --all` lists every stage; leave out --from or --to to see what comes near."
+    return f"No stage leads{asked}. {near}"

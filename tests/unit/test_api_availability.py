@@ -39,6 +39,18 @@ def test_edges_are_chosen_by_source_by_target_and_by_runtime() -> None:
     assert AVAILABLE.edges(None, "lite") == AVAILABLE.edges(None, "tflite")
 
 
+@pytest.mark.parametrize("named", ["onnx", "model.onnx", "some/Model.ONNX", ".onnx"])
+def test_a_format_is_named_by_itself_by_a_file_or_by_an_ending(named: str) -> None:
+    assert AVAILABLE.edges(named, ".tflite") == AVAILABLE.edges("onnx", "tflite") != []
+    assert AVAILABLE.edges("pt2", None) == AVAILABLE.edges("torch-exported-program", None)
+
+
+def test_what_is_no_ending_either_says_that_one_would_do() -> None:
+    with pytest.raises(UnknownName, match=r"No format is called 'model\.caffe'") as caught:
+        AVAILABLE.edges("model.caffe", None)
+    assert "--from model.pt2" in (caught.value.remedy or "")
+
+
 def test_without_a_live_builder_the_way_out_is_to_start_one() -> None:
     view = edge(Availability(CATALOGUE, HOSTS[1:], {}))
 

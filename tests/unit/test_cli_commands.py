@@ -537,7 +537,37 @@ def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
     double.answers["GET /v1/routes"] = (200, [])
     nothing = farm("routes", "--from", "executorch").out
     assert nothing.startswith("No stage leads from executorch.")
-    assert "`farm routes` lists every stage" in nothing
+    assert "`farm routes --all` lists every stage" in nothing
+
+
+def test_routes_start_with_what_leads_where(double: FarmDouble, farm: Farm) -> None:
+    made = {"kind": "convert", "recipe": None, "environment": "builder", "tools": {}, "hosts": []}
+    missing = {"available": False, "why_not": "none", "way_out": None}
+    routes = [
+        made | {"stage": "onnx-to-ort", "source": "onnx", "target": "ort", "available": True},
+        made | {"stage": "onnx-to-tflite", "source": "onnx", "target": "tflite"} | missing,
+        made | {"stage": "quantize-onnx", "source": "onnx", "target": "onnx", "available": True},
+    ]
+    double.answers["GET /v1/routes"] = (200, routes)
+
+    shown = farm("routes").out.splitlines()
+
+    assert shown[:2] == ["onnx -> ort, tflite", "1 of 3 stages are not available now: onnx-to-tflite"]
+    assert "farm routes --from model.pt2 --to litert" in shown[3]
+    assert "quantize-onnx" in farm("routes", "--all").out
+
+
+def test_jobs_say_how_to_see_more(double: FarmDouble, farm: Farm) -> None:
+    double.answers["GET /v1/jobs"] = (200, [job_view(job=f"j-{number}") for number in range(3)])
+
+    cut = farm("jobs", "--limit", "2")
+
+    assert "limit=3" in double.asked[-1][0]
+    assert "j-1" in cut.out
+    assert "j-2" not in cut.out
+    assert "the newest 2. See more: --limit N (at most 500), or --before 20" in cut.err
+    assert len(farm("jobs", "--limit", "2", "--json").json) == 2
+    assert "See more" not in farm("jobs", "--limit", "3").err
 
 
 def test_the_version_is_told_without_a_farm(farm: Farm) -> None:
