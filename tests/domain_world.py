@@ -107,6 +107,7 @@ TARGETS = {
 HOSTS = (
     LiveHost("one", "plain-box", "x86_64", True, ("build.x86_64", "target.plain-box"), LOCKS),
     LiveHost("two", "vnni-box", "x86_64", True, ("target.vnni-box",), LOCKS),
+    LiveHost("shed", "plain-box", "x86_64", False, ("build.x86_64",), LOCKS),
 )
 WORLD = World(CATALOGUE, TARGETS, HOSTS)
 

@@ -21,7 +21,7 @@ OnEvent = Callable[[Event], None]
 OnView = Callable[[JobView], None]
 STREAM_SILENCE_S = 20.0
 POLL_S = 1.0
-REFRESH_S = 0.25
+REFRESH_S = 0.5
 
 
 class Job:

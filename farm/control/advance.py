@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -41,24 +41,13 @@ def advance(session: Session, job: Job, config: Settings) -> None:
         if not plan_job(session, job, config) or job.plan is None:
             return
     age_s = JobRequest.model_validate(job.request).max_measurement_age_s
-    rows = jobs.results_of(session, job.id)
-    for plan, decision, states in _decisions(session, job, rows):
-        wider = _grow(job, plan, rows, decision, states)
-        _apply(session, job, wider, rows, decision, states, age_s)
-    plan, states = decode(Plan, job.plan), steps.states_of(session, job.id)
-    _settle(session, job, plan, rows, {key: state for key, state in states.items() if key in plan.steps})
-
-
-def _decisions(session: Session, job: Job, rows: Sequence[Result]) -> Iterator[tuple[Plan, Decision, States]]:
-    """Decide, let it be applied, decide again; ends when a decision is empty."""
-    while True:
-        plan, states = decode(Plan, job.plan), steps.states_of(session, job.id)
-        decision = decide(plan, _progress(rows), states)
-        if decision == Decision():
-            return
-        yield plan, decision, states
+    rows, plan, states = jobs.results_of(session, job.id), decode(Plan, job.plan), steps.states_of(session, job.id)
+    while (decision := decide(plan, _progress(rows), states)) != Decision():
+        plan = _grow(job, plan, rows, decision, states)
+        _apply(session, job, plan, rows, decision, states, age_s)
         session.flush()
-        session.expire_all()
+        states = steps.states_of(session, job.id)
+    _settle(session, job, plan, rows, {key: state for key, state in states.items() if key in plan.steps})
 
 
 def _grow(job: Job, plan: Plan, rows: Sequence[Result], decision: Decision, states: States) -> Plan:

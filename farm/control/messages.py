@@ -89,9 +89,13 @@ class Republisher:
         return False
 
     def _lost_ones(self, session: Session) -> list[Step]:
-        old = func.extract("epoch", func.now() - Step.published) >= self.config.republish_after_s
         held = waiting_steps(session, grace_s=self.config.host_grace_s)
-        return [s for s in _unclaimed(session, old) if _is_lost(s, self.broker, held, session, self.config)]
+        free = [step for step in _unclaimed(session, _out_for(self.config.republish_after_s)) if step.id not in held]
+        late = _out_for(self.config.republish_behind_others_s)
+        ids = [step.id for step in free]
+        given_up = set(session.scalars(select(Step.id).where(Step.id.in_(ids), late))) if ids else set()
+        empty = {queue for queue in {step.queue for step in free} if self.broker.length(queue) == 0}
+        return [step for step in free if step.queue in empty or step.id in given_up]
 
     def _send_again(self, session: Session, lost: Iterable[Step]) -> None:
         for step in lost:
@@ -118,10 +122,6 @@ def _unclaimed(session: Session, due: ColumnElement[bool]) -> list[Step]:
     return list(session.scalars(found.with_for_update(key_share=True, skip_locked=True)))
 
 
-def _is_lost(step: Step, broker: Broker, held: set[str], session: Session, config: Settings) -> bool:
-    if step.id in held:
-        return False
-    if broker.length(step.queue) == 0:
-        return True
-    age_s = session.scalar(select(func.extract("epoch", func.now() - Step.published)).where(Step.id == step.id))
-    return float(age_s or 0) >= config.republish_behind_others_s
+def _out_for(least_s: float) -> ColumnElement[bool]:
+    """Select steps whose message went out at least so long ago, by the ledger's clock."""
+    return func.extract("epoch", func.now() - Step.published) >= least_s

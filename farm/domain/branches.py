@@ -129,8 +129,8 @@ class Row:
         at = made[-1]
         samples = self._reference(self.model.evaluation or self.model.calibration, 8, **self._part(route))
         reference = Input("samples", step=samples, output="samples")
-        checks, layers = self._checks(route, made, reference), self._layers(route, made, reference)
         compare = self._on_target(Kind.COMPARE, (at, reference))
+        checks, layers = self._checks(route, made, reference, compare), self._layers(route, made, reference)
         measuring = self.steps.wanted.measuring.options(self.target.threads)
         measure = self._on_target(Kind.MEASURE, (at,), **measuring)
         short = {"threads": measuring["threads"], **PROBE}
@@ -207,15 +207,29 @@ class Row:
         least_db = least_sqnr_db(self.steps.wanted.constraints) if spec.asks("enough_db") else None
         return {} if least_db is None else {"enough_db": least_db}
 
-    def _checks(self, route: Route, made: Sequence[Input], reference: Input) -> tuple[Check, ...]:
-        """Compare what every stage makes with the source on a build host."""
-        if not route.stages:
-            return (self._check(Check(SOURCE, self.facts.format, self.recipe), made[0], reference),)
+    def _checks(self, route: Route, made: Sequence[Input], reference: Input, compare: str) -> tuple[Check, ...]:
+        """Compare what every stage makes with the source on a build host.
+
+        Where the one host that builds also is the target's, the comparison there is the last of them: run twice it
+        would say the same.
+        """
         checks, recipe = [], BASELINE
-        for spec, artifact in zip(route.stages, made[1:], strict=True):
+        for spec in route.stages:
             recipe = spec.recipe or recipe
-            checks.append(self._check(Check(spec.name, spec.target, recipe), artifact, reference))
-        return tuple(checks)
+            checks.append(Check(spec.name, spec.target, recipe))
+        checks = checks or [Check(SOURCE, self.facts.format, self.recipe)]
+        files = made[1:] or made
+        last = [replace(checks.pop(), runtime=self.runtime, step=compare)] if self._builds_there(compare) else []
+        return (*(self._check(*one, reference) for one in zip(checks, files, strict=False)), *last)
+
+    def _builds_there(self, compare: str) -> bool:
+        """Tell whether the target's one live host is the only one that builds, and nothing tests that host."""
+        world, queue = self.steps.world, self.steps.by_key[compare].queue
+        spec = world.catalogue.of_kind(Kind.COMPARE, runtime=self.runtime)
+        built = world.catalogue.queue_for(spec, None, world.hosts, None) if spec else None
+        there = {host.name for host in world.hosts if queue in host.serves}
+        builders = {host.name for host in world.hosts if built in host.serves}
+        return len(there) == 1 and there == builders and not self.steps.wanted.tests_host
 
     def _reproductions(self, route: Route, transforms: Sequence[str]) -> dict[str, str]:
         """Plan what shrinks the model of every stage that reads a format for which there is such a stage."""

@@ -7,9 +7,9 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def decode(kind: type[T], data: Any) -> T:
         ValueError: an unknown field, a missing field, or a value of the wrong shape.
     """
     try:
-        return typing.cast(T, _decode(kind, data))
+        return typing.cast(T, _reader(typing.cast(Hashable, kind))(data))
     except (TypeError, KeyError) as exc:
         raise ValueError(f"cannot read {getattr(kind, '__name__', kind)}: {exc}") from exc
 
@@ -50,26 +50,38 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _decode(kind: Any, data: Any) -> Any:
+Reader = Callable[[Any], Any]
+"""Builds a value of one type from JSON values."""
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Find out once how a type is read: a plan is decoded at every step that ends."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
-        return data
+        return _as_it_is
     if origin in (typing.Union, types.UnionType):
-        return _decode_union(arguments, data)
+        return _union(arguments)
     if origin is typing.Literal:
-        if data not in arguments:
-            raise TypeError(f"{data!r} is not one of {', '.join(map(str, arguments))}")
-        return data
+        return partial(_one_of, arguments)
     if origin is tuple:
-        return _decode_tuple(arguments, data)
+        return _tuple(arguments)
     if origin is list:
-        return [_decode(arguments[0], item) for item in data]
+        return _each(list, _reader(arguments[0]))
     if origin is not None and issubclass(origin, Mapping):
-        return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
+        return _mapping(*map(_reader, arguments))
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, data)
+        return _dataclass(kind)
     if issubclass(kind, Enum):
-        return kind(data)
+        return typing.cast(Reader, kind)
+    return partial(_plain, kind)
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+def _plain(kind: type[Any], data: Any) -> Any:
     if kind is float and isinstance(data, int) and not isinstance(data, bool):
         return float(data)
     if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
@@ -77,34 +89,70 @@ def _decode(kind: Any, data: Any) -> Any:
     return data
 
 
-def _decode_union(choices: tuple[Any, ...], data: Any) -> Any:
-    if data is None and type(None) in choices:
-        return None
-    for choice in choices:
-        if choice is type(None):
-            continue
-        try:
-            return _decode(choice, data)
-        except (TypeError, ValueError, KeyError, AttributeError):
-            continue
-    raise TypeError(f"{data!r} fits none of {choices}")
+def _one_of(choices: tuple[Any, ...], data: Any) -> Any:
+    if data not in choices:
+        raise TypeError(f"{data!r} is not one of {', '.join(map(str, choices))}")
+    return data
 
 
-def _decode_tuple(arguments: tuple[Any, ...], data: Any) -> tuple[Any, ...]:
-    if not isinstance(data, (list, tuple)):
-        raise TypeError(f"{data!r} is not a list")
+def _union(choices: tuple[Any, ...]) -> Reader:
+    readers = [_reader(choice) for choice in choices if choice is not type(None)]
+    has_none = type(None) in choices
+
+    def read(data: Any) -> Any:
+        if data is None and has_none:
+            return None
+        for reader in readers:
+            try:
+                return reader(data)
+            except (TypeError, ValueError, KeyError, AttributeError):
+                continue
+        raise TypeError(f"{data!r} fits none of {choices}")
+
+    return read
+
+
+def _each(kind: Callable[[Iterable[Any]], Any], reader: Reader) -> Reader:
+    def read(data: Any) -> Any:
+        if not isinstance(data, (list, tuple)):
+            raise TypeError(f"{data!r} is not a list")
+        return kind(map(reader, data))
+
+    return read
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Reader:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_decode(arguments[0], item) for item in data)
-    return tuple(_decode(argument, item) for argument, item in zip(arguments, data, strict=True))
+        return _each(tuple, _reader(arguments[0]))
+    readers = [_reader(argument) for argument in arguments]
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, (list, tuple)):
+            raise TypeError(f"{data!r} is not a list")
+        return tuple(reader(item) for reader, item in zip(readers, data, strict=True))
+
+    return read
 
 
-def _decode_dataclass(kind: Any, data: Any) -> Any:
-    hints = _hints(kind)
-    if unknown := set(data) - set(hints):
-        raise TypeError(f"unknown field {', '.join(sorted(unknown))}")
-    return kind(**{name: _decode(hints[name], item) for name, item in data.items()})
+def _mapping(key: Reader, item: Reader) -> Reader:
+    return lambda data: {key(name): item(value) for name, value in _pairs(data).items()}
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _pairs(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{data!r} is not an object")
+    return data
+
+
+def _dataclass(kind: Any) -> Reader:
+    """Look the fields up at the first value, since a dataclass may hold others of its own kind."""
+    readers: dict[str, Reader] = {}
+
+    def read(data: Any) -> Any:
+        if not readers:
+            readers.update({name: _reader(hint) for name, hint in typing.get_type_hints(kind).items()})
+        if unknown := _pairs(data).keys() - readers.keys():
+            raise TypeError(f"unknown field {', '.join(sorted(unknown))}")
+        return kind(**{name: readers[name](item) for name, item in data.items()})
+
+    return read

@@ -132,9 +132,12 @@ class Branch:
 
     @property
     def looks(self) -> frozenset[str]:
-        """Name the steps that only look at what others made: the branch can do without them."""
+        """Name the steps that only look at what others made: the branch can do without them.
+
+        The comparison on the target is none of them, also where it is a check.
+        """
         found = (*(check.step for check in self.checks), self.layers.step if self.layers else None)
-        return frozenset(step for step in found if step is not None)
+        return frozenset(step for step in found if step not in (None, self.compare))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 
 from farm.domain.artifact import Artifact, Contract
 from farm.domain.codec import decode, encode
@@ -46,11 +46,13 @@ def enlist(session: Session, job: Job, planned: Iterable[PlannedStep], *, max_me
 
 
 def states_of(session: Session, job_id: str) -> dict[str, StepState]:
-    """Read the states of a job's steps, by the keys of its plan."""
+    """Read the states of a job's steps as they are by now, by the keys of its plan."""
     rows = session.execute(
         select(JobStep.key, JobStep.reused, Step, func.now())
         .join(Step, Step.id == JobStep.step_id)
         .where(JobStep.job_id == job_id)
+        .options(defer(Step.planned)),
+        execution_options={"populate_existing": True},
     )
     return {key: _state(key, step, reused=reused, farm_now=farm_now) for key, reused, step, farm_now in rows}
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from farm.domain.progress import StepPhase
 from farm.ledger.events import tell_of_step
@@ -33,7 +33,7 @@ def tell_of_waiting(session: Session, host: Host, waiting: Collection[str]) -> N
 
 def waiting_lines(session: Session, job_id: str) -> list[str]:
     """Say which steps of a job wait for the lock of a host, and who has it."""
-    mine = select(Step).join(JobStep, JobStep.step_id == Step.id)
+    mine = select(Step).join(JobStep, JobStep.step_id == Step.id).options(load_only(Step.title, Step.published))
     found = session.scalars(mine.where(JobStep.job_id == job_id, Step.phase == StepPhase.PUBLISHED.value))
     steps = {step.id: step for step in found}
     if not steps:

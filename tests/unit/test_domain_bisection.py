@@ -152,6 +152,30 @@ def test_a_format_that_no_runtime_opens_is_said_to_be_unchecked() -> None:
     assert plan.results[0].branches[0].checks[0].not_checked == ("not checked: no deployable runtime here opens onnx.")
 
 
+def test_on_a_farm_of_one_host_the_comparison_on_the_target_is_the_check_of_the_last_stage() -> None:
+    alone = replace(WORLD, hosts=HOSTS[:1])
+    (branch, *_) = (
+        planned(model("net", TORCH), runtimes=("lite",), recipes=("float32",), world=alone).results[0].branches
+    )
+
+    exported, converted = branch.checks
+    assert exported.step != branch.compare
+    assert (converted.stage, converted.runtime, converted.step) == ("onnx-to-tflite", "lite", branch.compare)
+    assert branch.compare not in branch.looks
+    tested = planned(model("net", TORCH), runtimes=("lite",), world=alone, tests_host=True).results[0].branches[0]
+    assert tested.checks[-1].step != tested.compare
+
+
+def test_a_farm_of_one_host_names_the_stage_that_left_the_source() -> None:
+    alone = replace(WORLD, hosts=HOSTS[:1])
+    run = lite_run(lambda run, step: run.succeed(step, sqnr_db=12.0), world=alone)
+
+    assert "leaves its source at stage onnx-to-tflite: an SQNR of 12.0 dB" in run.falls[0][1].message
+    body = run.body("lite", "float32")
+    assert [entry["where"] for entry in body["numerics"]["by_stage"]] == ["build", "build", "target"]
+    assert body["numerics"]["disagreement"] is None
+
+
 def ending(stage: str, end: Callable[[Run, PlannedStep], None]) -> Callable[[Run, PlannedStep], None]:
     """Let the check of one stage end by `end`, and all else well."""
 

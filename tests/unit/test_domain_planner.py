@@ -343,7 +343,7 @@ def test_an_inspection_is_keyed_by_its_file_alone() -> None:
 
     assert one.key == two.key
     with pytest.raises(EnvironmentMissing, match="no live build host"):
-        inspect_step(Input("model", artifact=file("a.onnx")), spec, replace(WORLD, hosts=HOSTS[1:]))
+        inspect_step(Input("model", artifact=file("a.onnx")), spec, replace(WORLD, hosts=HOSTS[1:2]))
 
 
 def untitled(plan: Plan) -> dict[str, PlannedStep]:
