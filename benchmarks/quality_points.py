@@ -1,123 +1,88 @@
-"""Measure contenders in turn, hold their outputs against the source's, and the answer against every other point."""
+"""Measure contenders in turn, and hold their outputs against the source's."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality_contenders import ROOT, Contender, Workshop
-from benchmarks.quality_models import Case
+from benchmarks.quality_judge import ANSWER, SLACK_DB, Point
+from benchmarks.quality_models import Case, CaseFailed
 from benchmarks.stand import ENVIRONMENTS, Say
 from farm.domain.constraint import parse_constraint
+from farm.domain.recipe import BASELINE
 from workers.runtimes import load_runtimes
 from workers.sandbox.environment import TOOLCHAINS
 from workers.stages.compare.numerics import OutputError
 
 ROUNDS = 3
-WITHIN_S = 300.0
-SLACK, SLACK_DB = 1.03, 0.5
-"""By how much two points of one quality may differ: in latency, and in fidelity."""
-BASE = ("onnxruntime", "float32")
-ANSWER = "the farm's answer"
+FAR = 1.3
+"""Times the answer's time from which on a file is timed once only: more rounds would not make it a rival."""
+WITHIN_S = 120.0
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What a contender reached; times in milliseconds per call."""
-
-    name: str
-    cell: tuple[str, str] | None
-    cpu_ms: float | None = None
-    wall_ms: float | None = None
-    sqnr_db: float | None = None
-    mask_iou: float | None = None
-    megabytes: float | None = None
-    admits: bool = False
-    error: str | None = None
+Fidelity = tuple[float, float | None]
+"""SQNR of the worst output in dB, and the overlap of its mask with the source's where it is one."""
 
 
 def measured(shop: Workshop, contenders: Sequence[Contender], say: Say) -> list[Point]:
-    """Run every file on the report's samples once, then time all of them in turn, `ROUNDS` times."""
+    """Run every file on the report's samples once, then time them in turn, `ROUNDS` times at most.
+
+    Raises:
+        CaseFailed: the source itself does not run.
+    """
     expected = _outputs(shop, Contender("the source", shop.case.runtime, shop.case.source), source=True)
     if isinstance(expected, str):
-        raise RuntimeError(f"The source of {shop.case.name} does not run: {expected}")
-    faithful = {one.name: _fidelity(shop, one, expected) for one in contenders}
+        raise CaseFailed(f"The source of {shop.case.name} does not run: {expected}")
+    faithful: dict[str, Fidelity | str] = {}
+    for one in contenders:
+        faithful[one.name] = found = _fidelity(shop, one, expected)
+        say(f"{shop.case.name}: {one.name}: {found if isinstance(found, str) else f'{found[0]:.1f} dB'}")
     times: dict[str, list[dict[str, float]]] = {}
-    able = [one for one in contenders if not isinstance(faithful[one.name], str)]
+    errors: dict[str, str] = {}
     for number in range(ROUNDS):
         say(f"{shop.case.name}: round {number + 1} of {ROUNDS}")
-        for one in able:
+        for one in contenders:
+            found = faithful[one.name]
+            if isinstance(found, str) or one.name in errors:
+                continue
+            if number and not _races_on(one, shop.case, found[0], times):
+                continue
             told = _process(shop, one, {})
-            if isinstance(told, dict):
+            if isinstance(told, str):
+                errors[one.name] = f"it ran once, and then not: {told}"
+            else:
                 times.setdefault(one.name, []).append(told)
-    return [_point(one, faithful[one.name], times.get(one.name, [])) for one in contenders]
+    return [_point(one, errors.get(one.name, faithful[one.name]), times.get(one.name, [])) for one in contenders]
 
 
-def judge(case: Case, points: Sequence[Point]) -> dict[str, Any]:
-    """Hold the farm's answer against every other point that keeps the constraint."""
-    least_db = parse_constraint(case.constraint).bound
-    answer = next((one for one in points if one.name.startswith(ANSWER)), None)
-    base = next((one.cpu_ms for one in points if one.cell == BASE and one.cpu_ms and one is not answer), None)
-    told = [
-        {
-            **asdict(one),
-            "speed_up": base / one.cpu_ms if base and one.cpu_ms else None,
-            "relation": _relation(answer, one, least_db),
-        }
-        for one in points
-    ]
-    better = [one["name"] for one in told if str(one["relation"]).startswith("BETTER")]
-    wrong = [one.name for one in points if one.cell and one.error]
-    is_reached = answer is not None and answer.error is None and not better
-    verdict = "matched or dominated every point" if is_reached else f"better: {', '.join(better) or 'no answer'}"
-    return {
-        "case": case.name,
-        "constraint": case.constraint,
-        "reached": is_reached,
-        "verdict": verdict,
-        "farm_files_that_do_not_run": wrong,
-        "slower_without_saying_so": _silent(points),
-        "by_hand_in_the_facts": case.by_hand,
-        "points": sorted(told, key=lambda one: (not str(one["name"]).startswith(ANSWER), one["cpu_ms"] or 1e9)),
-    }
+def _races_on(one: Contender, case: Case, fidelity: float, times: Mapping[str, list[dict[str, float]]]) -> bool:
+    """Tell whether more rounds may change what is said of a file: who is far off, or not near enough, has one."""
+    answer = next((found for name, found in times.items() if name.startswith(ANSWER)), None)
+    if one.name.startswith(ANSWER) or one.is_front or (one.cell is not None and one.cell[1] == BASELINE):
+        return True
+    if answer is None or fidelity < parse_constraint(case.constraint).bound - SLACK_DB:
+        return answer is None
+    return one.name in times and times[one.name][0]["cpu_us"] <= FAR * answer[0]["cpu_us"]
 
 
-def _silent(points: Sequence[Point]) -> list[str]:
-    """Name the farm's results that are slower than the same runtime's float32 and do not say so."""
-    floats = {one.cell[0]: one.cpu_ms for one in points if one.cell and one.cell[1] == "float32" and one.cpu_ms}
-    return [
-        one.name
-        for one in points
-        if one.cell and one.cpu_ms and one.cpu_ms > SLACK * floats.get(one.cell[0], one.cpu_ms) and not one.admits
-    ]
-
-
-def _relation(answer: Point | None, one: Point, least_db: float) -> str:
-    if one.error is not None:
-        return f"no file that runs: {one.error}"
-    if one is answer or answer is None or one.cpu_ms is None or one.sqnr_db is None:
-        return ""
-    if one.sqnr_db < least_db - SLACK_DB:
-        return "breaks the constraint"
-    if answer.cpu_ms is None or answer.sqnr_db is None:
-        return "BETTER: the answer has no figures"
-    if one.cpu_ms < answer.cpu_ms / SLACK:
-        return f"BETTER: {answer.cpu_ms / one.cpu_ms:.2f}x as fast"
-    if one.cpu_ms <= answer.cpu_ms and one.sqnr_db > answer.sqnr_db + SLACK_DB:
-        return f"BETTER: as fast, {one.sqnr_db - answer.sqnr_db:.1f} dB nearer"
-    slower = one.cpu_ms / answer.cpu_ms
-    return f"{slower:.2f}x the answer's time, {one.sqnr_db - answer.sqnr_db:+.1f} dB"
-
-
-def _point(one: Contender, fidelity: tuple[float, float | None] | str, times: Sequence[dict[str, float]]) -> Point:
-    point = Point(one.name, one.cell, megabytes=one.megabytes, admits=one.admits)
+def _point(one: Contender, fidelity: Fidelity | str, times: Sequence[dict[str, float]]) -> Point:
+    point = Point(
+        one.name,
+        one.cell,
+        megabytes=one.megabytes,
+        admits=one.admits,
+        unmeasured=one.unmeasured,
+        is_file=one.path is not None,
+        is_absent=one.is_absent,
+        is_front=one.is_front,
+    )
     if isinstance(fidelity, str) or not times:
         return replace(point, error=fidelity if isinstance(fidelity, str) else "it was never timed")
     return replace(
@@ -129,11 +94,13 @@ def _point(one: Contender, fidelity: tuple[float, float | None] | str, times: Se
     )
 
 
-def _fidelity(shop: Workshop, one: Contender, expected: dict[str, Any]) -> tuple[float, float | None] | str:
+def _fidelity(shop: Workshop, one: Contender, expected: dict[str, Any]) -> Fidelity | str:
     """Return the worst output's SQNR in dB, and the overlap of its mask with the source's; or why there is none."""
     found = _outputs(shop, one) if one.path else one.error or "no file"
     if isinstance(found, str):
         return found
+    if len(found) != len(expected):
+        return f"it has {len(found)} outputs instead of {len(expected)}"
     pairs = list(zip(expected.values(), found.values(), strict=True))
     if set(found) == set(expected):
         pairs = [(expected[name], found[name]) for name in expected]

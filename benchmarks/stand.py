@@ -81,8 +81,8 @@ class Stand:
 
 
 @contextmanager
-def standing(say: Say) -> Iterator[Stand]:
-    """Bring a farm up, wait until its zygotes are warm, and take it down again."""
+def standing(say: Say, *, warm: bool = True) -> Iterator[Stand]:
+    """Bring a farm up, wait until its zygotes are warm where that is wanted, and take it down again."""
     data = Path(tempfile.mkdtemp(prefix="farm-bench-"))
     data.chmod(0o711)
     with ExitStack() as held:
@@ -93,8 +93,9 @@ def standing(say: Say) -> Iterator[Stand]:
         client = held.enter_context(Client(info.api, info.token))
         ledger = Ledger(info.database, application="farm-bench", pool_size=2)
         held.callback(ledger.close)
-        say("waiting for warm zygotes")
-        _await_warm(stack)
+        if warm:
+            say("waiting for warm zygotes")
+            _await_warm(stack)
         yield Stand(data, stack, info, client, ledger)
 
 

@@ -1,4 +1,4 @@
-"""Optimize an ONNX model with Olive: `python olive.py MODEL.onnx SAMPLES.npz FOLDER`; writes olive.json.
+"""Optimize an ONNX model with Olive: `python olive.py MODEL.onnx SAMPLES.npz FOLDER`; writes olive.json after each way.
 
 Tool: olive-ai 0.13.0, its workflow API, one run for each way, as a user would try them: static int8 per tensor and per
 channel with two calibrations, dynamic int8, float16. It gets the float32 ONNX and the same calibration samples as the
@@ -68,6 +68,7 @@ def main(model: Path, samples: Path, folder: Path) -> dict[str, Any]:
         except Exception as exc:
             told = {"error": f"{type(exc).__name__}: {exc}"[:300]}
         found[name] = told | {"seconds": time.monotonic() - started}
+        (folder / "olive.json").write_text(json.dumps(found))
     return found
 
 
@@ -99,5 +100,4 @@ def _config(model: Path, samples: Path, script: Path, way: dict[str, Any], into:
 
 
 if __name__ == "__main__":
-    done = main(*(Path(text).resolve() for text in sys.argv[1:4]))
-    Path(sys.argv[3], "olive.json").write_text(json.dumps(done))
+    main(*(Path(text).resolve() for text in sys.argv[1:4]))
