@@ -16,7 +16,6 @@ from farm.domain.errors import (
     ArtifactBroken,
     BadRequest,
     ConfigurationError,
-    CorruptModel,
     EnvironmentMissing,
     Failure,
     FarmBug,
@@ -24,18 +23,15 @@ from farm.domain.errors import (
     HostError,
     JobCancelled,
     ToolchainError,
-    ToolCrashed,
     ToolOutOfDisk,
     ToolOutOfMemory,
-    ToolTimedOut,
     UnsafeModel,
 )
-from farm.domain.facts import Format
 from farm.domain.names import check_names
-from farm.domain.stage import ON_TARGET, Kind, StageSpec
+from farm.domain.stage import ON_TARGET, StageSpec
 from farm.transfer import hash_file
-from workers.device_faults import device_fault
-from workers.sandbox.values import OUT_OF_MEMORY_EXIT, Call, Ending
+from workers.endings import ON_NO_ROUTE, died, too_large
+from workers.sandbox.values import Call, Ending
 from workers.sanity import check_facts, check_outputs, check_storable, storable
 
 RESULT = "result.json"
@@ -70,7 +66,7 @@ def read_result(work: Path, ending: Ending, call: Call, spec: StageSpec) -> Made
     """
     stage = spec.name
     if ending.end != "exit" or ending.exit_code != 0:
-        raise _died(ending, call, spec)
+        raise died(ending, call, spec, log_tail(call.work))
     told = _read_json(work / RESULT, stage)
     if told.get("failure") is not None:
         raise _told_failure(told["failure"], call, spec)
@@ -160,79 +156,25 @@ def _copy_log(opened: BinaryIO, joined: BinaryIO) -> None:
         joined.write(f"\n[Cut here: {LOG_LIMIT_BYTES} of {size_bytes} bytes of this log are kept.]\n".encode())
 
 
-def _died(ending: Ending, call: Call, spec: StageSpec) -> FarmError:
-    """Turn how a process ended into who must act; what ends an inspection is the submitted file."""
-    limits, stage = call.limits, spec.name
-    if ending.end == "cancelled":
-        return JobCancelled(f"{stage} was cancelled.")
-    if ending.end == "wall" and spec.kind is Kind.INSPECT:
-        return BadRequest(
-            f"{stage} did not end within {limits.wall_s:g} s and was stopped; nothing was planned.",
-            remedy="A file that builds a module must build it only: no training, no downloads, no endless loop. "
-            "Of other files, check that the copy is complete.",
-        )
-    if ending.end == "wall":
-        return ToolTimedOut(
-            f"{stage} did not end within {limits.wall_s:g} s and was stopped.",
-            remedy="Another route is tried. If the model is that large, raise --max-runtime-seconds.",
-        )
-    if ending.end == "memory" or ending.exit_code == OUT_OF_MEMORY_EXIT:
-        return ToolOutOfMemory(
-            f"{stage} needed more than its {limits.memory_bytes / 2**30:.1f} GiB of memory.", detail=ending.detail
-        )
-    if ending.end == "disk":
-        return ToolOutOfDisk(f"{stage} wrote more than its {limits.disk_bytes / 2**30:.1f} GiB of disk.")
-    if ending.end == "setup":
-        return HostError(f"The sandbox for {stage} could not be set up: {ending.detail}")
-    if spec.kind is Kind.INSPECT:
-        return _unreadable(ending, spec)
-    if (fault := device_fault(ending, call, spec, log_tail(call.work))) is not None:
-        return fault
-    if ending.end == "signal":
-        return ToolCrashed(
-            f"{stage} crashed with {ending.signal}.",
-            remedy="Another route is tried. The model may be damaged in a way its tool does not check.",
-            signal=ending.signal,
-        )
-    return ToolchainError(f"{stage} ended with exit code {ending.exit_code} and no result.", detail=ending.detail)
-
-
-def _unreadable(ending: Ending, spec: StageSpec) -> FarmError:
-    """Blame the submitted files for an inspection whose process died: no other route replaces it."""
-    how = f"crashed with {ending.signal}" if ending.end == "signal" else f"ended with exit code {ending.exit_code}"
-    told = {"detail": ending.detail, "signal": ending.signal}
-    if spec.source is Format.TORCH_STATE_DICT:
-        return BadRequest(
-            f"The process that ran the builder file and loaded the weights {how}, without a result ({spec.name}).",
-            remedy="Make the file build the module only: it may not end or signal processes, nor leave any behind. If "
-            "it does none of that, save the weights again with torch.save(model.state_dict(), file).",
-            **told,
-        )
-    return CorruptModel(
-        f"The process that reads the submitted file {how}, without a result ({spec.name}).",
-        remedy="The file is damaged in a way that its reader does not check: see that the copy is complete, or save "
-        "the model again. If it opens elsewhere, submit it once more: the host may have been short of memory.",
-        **told,
-    )
-
-
 def _told_failure(told: object, call: Call, spec: StageSpec) -> FarmError:
     """Rebuild the failure that a child told.
 
     Model files and the code beside them run in that child, so it is no witness of its host, its operator or a
-    cancellation: what it says of these is the tool's failure, or of an inspection the submitter's. What it may say is
-    that a package is not there, and of a device that it was given, that it is gone.
+    cancellation: what it says of these is the tool's failure, or the submitter's where no other route is. What it may
+    say is that a package is not there, and of a device that it was given, that it is gone.
     """
     try:
         error = FarmError.from_failure(decode(Failure, storable(told)))
     except (ValueError, TypeError, AttributeError) as exc:
         return FarmBug(f"Stage {spec.name} told a failure that can't be read: {exc}")
+    if spec.kind in ON_NO_ROUTE and isinstance(error, (ToolOutOfMemory, ToolOutOfDisk)):
+        return too_large(spec, f"came to a limit of its host: {error.message.rstrip('.')}")
     if not isinstance(error, (HostError, ConfigurationError, JobCancelled)):
         return error
     has_device = bool(call.devices) and spec.kind in ON_TARGET
     if type(error) is EnvironmentMissing or (has_device and type(error) in (HostError, ConfigurationError)):
         return error
-    kind = BadRequest if spec.kind is Kind.INSPECT else ToolchainError
+    kind = BadRequest if spec.kind in ON_NO_ROUTE else ToolchainError
     return kind(
         f"{spec.name} failed and blamed what it can't know of ({error.code}): {error.message}",
         remedy="Look at the log for what the model's own code, or its tool, did before.",

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from farm.domain.errors import BadRequest
+from farm.domain.stage import StageSpec
 from tests.stage_fixtures import ROOT, models
 from tests.stage_models import NET
+from tests.transform_fixtures import IMAGE
 from workers.results import Made
 from workers.sandbox import Level, Sandbox
 from workers.stage_runs import Place, StageCall
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.toolchain
 
 SECRET = "farm-token-of-this-host"
 STAGE = load_specs()["inspect-torch-state-dict"]
+REFERENCE = load_specs()["reference-torch-state-dict"]
 LOOKS_AROUND = """
 import json, os, socket
 from pathlib import Path
@@ -56,13 +59,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             yield Place(sandbox, ROOT / ".envs", 1 << 30, "step")
 
 
-def inspect(place: Place, folder: Path, code: str, *, wall_s: float = 60.0) -> Made:
-    """Inspect the good weights with this builder file, as a worker does, in `folder`."""
+def inspect(place: Place, folder: Path, code: str, *, wall_s: float = 60.0, stage: StageSpec = STAGE) -> Made:
+    """Inspect the good weights with this builder file, or run them, as a worker does, in `folder`."""
     model = folder / "model"
     model.mkdir()
     (model / "weights.pth").write_bytes((models() / "good_state" / "weights.pth").read_bytes())
     (model / "build.py").write_text(code)
-    call = StageCall(STAGE, files={"model": model}, options={}, wall_s=wall_s, memory_bytes=4 << 30)
+    options = {} if stage is STAGE else {"input_specs": IMAGE}
+    call = StageCall(stage, files={"model": model}, options=options, wall_s=wall_s, memory_bytes=4 << 30)
     return place.run(call, folder / "work", threading.Event())
 
 
@@ -101,19 +105,31 @@ def test_one_that_never_ends_is_its_submitters_to_mend(place: Place, tmp_path: P
 
 
 KILLS = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+KILLS_LATER = NET.replace("        features =", "        import os; os.kill(os.getpid(), 9)\n        features =")
 LINGERS = f"""{NET}
 import threading, time
 threading.Thread(target=lambda: [time.sleep(1) for _ in range(600)], daemon=False).start()
 """
 
 
-def test_one_that_kills_itself_is_its_submitters_to_mend(place: Place, tmp_path: Path) -> None:
-    """Given a builder file that ends its process so that nothing can be told; then no tool and no host is blamed."""
-    with pytest.raises(BadRequest, match=r"the builder file and loaded the weights crashed with SIGKILL") as caught:
-        inspect(place, tmp_path, KILLS)
+@pytest.mark.parametrize(
+    ("stage", "code", "says"),
+    [
+        (STAGE, KILLS, r"the builder file and loaded the weights crashed with SIGKILL"),
+        (REFERENCE, KILLS_LATER, r"the builder file and its module crashed with SIGKILL"),
+    ],
+    ids=["while it is inspected", "when the module runs"],
+)
+def test_one_that_ends_its_process_is_its_submitters_to_mend(
+    place: Place, tmp_path: Path, stage: StageSpec, code: str, says: str
+) -> None:
+    """Given a builder file by which nothing can be told; then no tool and no host is blamed, and no route promised."""
+    with pytest.raises(BadRequest, match=says) as caught:
+        inspect(place, tmp_path, code, stage=stage)
 
     assert caught.value.failure.who_must_act == "submitter"
     assert "signal processes" in (caught.value.remedy or "")
+    assert "route" not in (caught.value.remedy or "")
 
 
 def test_a_thread_that_is_left_running_keeps_nobody(place: Place, tmp_path: Path) -> None:

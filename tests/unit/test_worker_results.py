@@ -20,12 +20,16 @@ from farm.domain.errors import (
     FarmError,
     HostError,
     JobCancelled,
+    ToolchainError,
     ToolCrashed,
+    ToolOutOfDisk,
+    ToolOutOfMemory,
 )
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageSpec
 from workers.results import LOG_LIMIT_BYTES, Made, check_plain, join_logs, read_result, runs_in
 from workers.sandbox import Call, Ending, Level, Limits
+from workers.sandbox.values import OUT_OF_MEMORY_EXIT
 from workers.stages import load_specs
 
 
@@ -264,45 +268,84 @@ def test_a_told_failure_arrives_without_what_the_ledger_can_not_hold(tmp_path: P
     assert (caught.value.message, caught.value.evidence) == ("It died.", {"at": ["?"]})
 
 
-@pytest.mark.parametrize(
-    ("kind", "code", "actor"),
-    [(Kind.INSPECT, "bad-request", "submitter"), (Kind.CONVERT, "tool-timed-out", "toolchain")],
-)
-def test_who_must_act_on_what_does_not_end(tmp_path: Path, kind: Kind, code: str, actor: str) -> None:
-    """No other route replaces an inspection: only another file does."""
-    late = dataclasses.replace(EXITED, end="wall", exit_code=None)
-
-    with pytest.raises(FarmError, match=r"did not end within 1 s") as caught:
-        read_result(tmp_path, late, _call(tmp_path), _spec(kind))
-
-    assert (caught.value.failure.code, caught.value.failure.who_must_act) == (code, actor)
-
-
+LATE = dataclasses.replace(EXITED, end="wall", exit_code=None)
 CRASHED = dataclasses.replace(EXITED, end="signal", exit_code=None, signal="SIGSEGV")
 LEFT = dataclasses.replace(EXITED, exit_code=3)
+FULL_MEMORY = dataclasses.replace(EXITED, end="memory", exit_code=None, detail="oom_kill 1")
+NO_MEMORY = dataclasses.replace(EXITED, exit_code=OUT_OF_MEMORY_EXIT)
+FULL_DISK = dataclasses.replace(EXITED, end="disk", exit_code=None)
+BUILT, FILE = Format.TORCH_STATE_DICT, Format.TFLITE
+ENDINGS = {
+    "wall": (LATE, r"did not end within 1 s"),
+    "signal": (CRASHED, r"crashed with SIGSEGV"),
+    "exit": (LEFT, r"ended with exit code 3"),
+    "memory": (FULL_MEMORY, r"3\.0 GiB of memory"),
+    "MemoryError": (NO_MEMORY, r"3\.0 GiB of memory"),
+    "disk": (FULL_DISK, r"2\.0 GiB of disk"),
+}
 
 
-@pytest.mark.parametrize(("ending", "says"), [(CRASHED, "crashed with SIGSEGV"), (LEFT, "ended with exit code 3")])
-@pytest.mark.parametrize(
-    ("kind", "source", "code"),
-    [
-        (Kind.INSPECT, Format.TORCH_STATE_DICT, "bad-request"),
-        (Kind.INSPECT, Format.TFLITE, "corrupt-model"),
-        (Kind.CONVERT, Format.TFLITE, None),
-    ],
-)
-def test_who_must_act_on_a_process_that_died(
-    tmp_path: Path, ending: Ending, says: str, kind: Kind, source: Format, code: str | None
+@pytest.mark.parametrize("end", ENDINGS)
+@pytest.mark.parametrize("kind", [Kind.INSPECT, Kind.REFERENCE])
+@pytest.mark.parametrize("source", [BUILT, FILE])
+def test_no_other_route_replaces_an_inspection_or_the_sources_own_run(
+    tmp_path: Path, end: str, kind: Kind, source: Format
 ) -> None:
-    """No other route replaces an inspection, so none is promised."""
+    """So that the submitter must act, with the limit and a way out, and no route is promised."""
+    ending, says = ENDINGS[end]
+
     with pytest.raises(FarmError, match=says) as caught:
         read_result(tmp_path, ending, _call(tmp_path), _spec(kind, source))
 
     failure = caught.value.failure
-    assert failure.code == code or (code is None and failure.who_must_act is Actor.TOOLCHAIN)
-    if code is not None:
-        assert "route" not in failure.message + (failure.remedy or "")
-        assert failure.remedy
+    assert failure.who_must_act is Actor.SUBMITTER
+    assert not failure.retryable
+    assert failure.remedy
+    assert "route" not in failure.message + failure.remedy
+    assert (kind is Kind.INSPECT and end == "wall") or ("builder" in failure.message) is (source is BUILT)
+    assert ("nothing replaces it" in failure.remedy) is (kind is Kind.REFERENCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "end", "code"),
+    [
+        (Kind.INSPECT, FILE, "wall", "bad-request"),
+        (Kind.INSPECT, FILE, "signal", "corrupt-model"),
+        (Kind.INSPECT, FILE, "memory", "too-large"),
+        (Kind.INSPECT, BUILT, "signal", "bad-request"),
+        (Kind.REFERENCE, BUILT, "exit", "bad-request"),
+        (Kind.REFERENCE, FILE, "signal", "request-error"),
+        (Kind.REFERENCE, FILE, "disk", "too-large"),
+        (Kind.CONVERT, FILE, "wall", "tool-timed-out"),
+        (Kind.CONVERT, BUILT, "signal", "tool-crashed"),
+        (Kind.CONVERT, FILE, "exit", "toolchain-error"),
+        (Kind.CONVERT, FILE, "memory", "tool-out-of-memory"),
+        (Kind.CONVERT, FILE, "MemoryError", "tool-out-of-memory"),
+        (Kind.CONVERT, FILE, "disk", "tool-out-of-disk"),
+    ],
+)
+def test_how_a_process_ended_names_the_failure(tmp_path: Path, kind: Kind, source: Format, end: str, code: str) -> None:
+    ending, says = ENDINGS[end]
+
+    with pytest.raises(FarmError, match=says) as caught:
+        read_result(tmp_path, ending, _call(tmp_path), _spec(kind, source))
+
+    failure = caught.value.failure
+    assert failure.code == code
+    assert (failure.who_must_act is Actor.TOOLCHAIN) is (kind is Kind.CONVERT)
+
+
+@pytest.mark.parametrize("kind", [Kind.INSPECT, Kind.REFERENCE, Kind.CONVERT])
+@pytest.mark.parametrize("error", [ToolOutOfMemory, ToolOutOfDisk])
+def test_a_limit_that_a_child_tells_of_is_the_models_where_no_route_is(
+    tmp_path: Path, kind: Kind, error: type[ToolchainError]
+) -> None:
+    """Given a reader that met the limit as an exception, such as `std::bad_alloc` or `File too large`."""
+    with pytest.raises(FarmError, match=r"std::bad_alloc") as caught:
+        read(tmp_path, kind, {"failure": encode(error("std::bad_alloc").failure)})
+
+    expected = error.code if kind is Kind.CONVERT else "too-large"
+    assert caught.value.failure.code == expected
 
 
 USB_FAULT = "F driver/usb/usb_driver.cc:857 transfer on tag 1 failed. Abort. Deadline exceeded: USB transfer error 2\n"
@@ -349,7 +392,8 @@ def test_a_child_is_no_witness_of_its_host(tmp_path: Path, kind: Kind, error: ty
     if error is EnvironmentMissing:
         assert failure.code == error.code
         return
-    assert failure.who_must_act is (Actor.SUBMITTER if kind is Kind.INSPECT else Actor.TOOLCHAIN)
+    on_no_route = kind in (Kind.INSPECT, Kind.REFERENCE)
+    assert failure.who_must_act is (Actor.SUBMITTER if on_no_route else Actor.TOOLCHAIN)
     assert not failure.retryable
     assert failure.evidence == {"at": "here", "told": error.code}
 
@@ -367,7 +411,7 @@ def test_a_child_with_a_device_may_say_that_it_is_gone(tmp_path: Path, kind: Kin
 
 
 def _call(work: Path) -> Call:
-    limits = Limits(wall_s=1.0, memory_bytes=1, disk_bytes=1, file_bytes=1)
+    limits = Limits(wall_s=1.0, memory_bytes=3 << 30, disk_bytes=2 << 30, file_bytes=1)
     return Call(environment=work, entry="a:b", work=work, readable=(), limits=limits)
 
 
