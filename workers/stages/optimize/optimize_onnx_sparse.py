@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from farm.domain.errors import ConversionFailed
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
-from workers.stages.quantize.onnx_preparation import PREPARE_LINES, prepare
+from workers.stages.quantize.onnx_preparation import prepare, prepare_lines
 from workers.stages.quantize.selection import Candidate, Judge, choose, seeded_samples
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -115,7 +115,7 @@ def run_sparse(given: StageInput, prune: Prune) -> StageOutput:
     chosen = choose(judge, [Candidate(prune.__name__, write)])
     repeated = python_command(
         "import onnx",
-        *PREPARE_LINES,
+        *prepare_lines(given),
         f"from workers.stages.optimize.optimize_onnx_sparse import {prune.__name__}, sparse",
         f"onnx.save(sparse(onnx.load('prepared.onnx'), {prune.__name__}), 'sparse.onnx')",
     )
@@ -140,7 +140,7 @@ def _compressed(path: Path) -> int:
 
 @stage(
     name="optimize-onnx-sparse-unstructured",
-    version="1",
+    version="2",
     kind=Kind.OPTIMIZE,
     environment="builder",
     source=Format.ONNX,
@@ -155,7 +155,7 @@ def prune_unstructured(given: StageInput) -> StageOutput:
 
 @stage(
     name="optimize-onnx-sparse-2-4",
-    version="1",
+    version="2",
     kind=Kind.OPTIMIZE,
     environment="builder",
     source=Format.ONNX,

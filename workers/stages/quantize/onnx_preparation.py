@@ -12,51 +12,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from farm.domain.errors import ConversionFailed
+from farm.domain.facts import TensorSpec
 from farm.domain.stage import StageInput
 from workers.runtimes.onnxruntime import refusals
 from workers.stages.onnx_files import fix_axes, load_inlined, number_tensors, raise_opset
-from workers.stages.tool_calls import tool_call
-from workers.stages.transforms import given_contract
+from workers.stages.tool_calls import python_specs, tool_call
+from workers.stages.transforms import interface
 
 if TYPE_CHECKING:
     import onnx
 
 LEAST_OPSET, OPSET = 13, 17
 LARGE_BYTES = 1 << 30
-PREPARE_LINES = (
-    "from onnxruntime.quantization.shape_inference import quant_pre_process",
-    "quant_pre_process('model.onnx', 'prepared.onnx', skip_symbolic_shape=True)",
-)
-"""Python that repeats the preparation of a model with fixed axes."""
 
 
 def prepare(given: StageInput) -> Path:
+    """Write prepared.onnx, as `prepare_model` does.
+
+    Raises:
+        ConversionFailed: the tools refuse the model.
+    """
+    path = given.work / "prepared.onnx"
+    with tool_call("onnxruntime", *refusals()):
+        prepare_model(given.files["model"], path, interface(given)[0])
+    return path
+
+
+def prepare_model(source: Path, path: Path, input_specs: tuple[TensorSpec, ...]) -> None:
     """Fix axes, raise the opset, infer shapes, fold constants and batch norms, and shorten names.
 
     Every node has a name afterwards, the same one in every run. Weights over `LARGE_BYTES` lie beside the file, and
     nothing is folded in such a model, for which the tools would hold several copies of it.
 
-    Raises:
-        ConversionFailed: the tools refuse the model.
+    Args:
+        source: the model, or the folder of one with external data.
+        path: what to write.
+        input_specs: its inputs, every axis fixed.
+
+    Raises: what the tools raise.
     """
     import onnx
 
-    path = given.work / "prepared.onnx"
-    with tool_call("onnxruntime", *refusals()):
-        model = raise_opset(load_inlined(given.files["model"]), LEAST_OPSET, OPSET)
-        fix_axes(model, tuple(binding.artifact for binding in given_contract(given).inputs))
-        if weight_bytes(model) > LARGE_BYTES:
-            number_tensors(model)
-            _name_nodes(model)
-            onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
-            return path
-        onnx.save(model, path)
-        _pre_process(path)
-        prepared = onnx.load(path)
-        number_tensors(prepared)
-        _name_nodes(prepared)
-        onnx.save(onnx.shape_inference.infer_shapes(prepared), path)
-    return path
+    model = raise_opset(load_inlined(source), LEAST_OPSET, OPSET)
+    fix_axes(model, input_specs)
+    if weight_bytes(model) > LARGE_BYTES:
+        number_tensors(model)
+        _name_nodes(model)
+        onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+        return
+    onnx.save(model, path)
+    _pre_process(path)
+    prepared = onnx.load(path)
+    number_tensors(prepared)
+    _name_nodes(prepared)
+    onnx.save(onnx.shape_inference.infer_shapes(prepared), path)
+
+
+def prepare_lines(given: StageInput) -> tuple[str, ...]:
+    """Return lines of Python that write prepared.onnx as the stage did, for a command that repeats a call."""
+    model = "model" if given.files["model"].is_dir() else "model.onnx"
+    return (
+        "from pathlib import Path",
+        "from farm.domain.facts import TensorSpec",
+        "from workers.stages.quantize.onnx_preparation import prepare_model",
+        f"prepare_model(Path({model!r}), Path('prepared.onnx'), {python_specs(interface(given)[0])})",
+    )
 
 
 def _pre_process(path: Path) -> None:

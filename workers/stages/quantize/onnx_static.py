@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from farm.domain.errors import BadRequest
 from farm.domain.stage import StageInput
-from workers.stages.quantize.onnx_preparation import PREPARE_LINES
+from workers.stages.quantize.onnx_preparation import prepare_lines
 from workers.stages.quantize.selection import CalibratedOptions, rows_lines
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
@@ -21,6 +21,9 @@ from workers.stages.tool_calls import python_command, tool_call
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CalibrationName = Literal["MinMax", "Entropy", "Percentile"]
 METHODS: tuple[CalibrationName, ...] = get_args(CalibrationName)
+MINMAX = "MinMax"
+SPANNED, AVERAGED = "ranges_spanned.json", "ranges_averaged.json"
+"""Files of what one MinMax calibration found."""
 PRELOAD = ("onnx", "onnxruntime", "onnxruntime.quantization", "onnxruntime.quantization.shape_inference")
 
 
@@ -50,14 +53,13 @@ class Way:
 
     @property
     def ranges(self) -> str:
-        """Name the calibration it stands on: ways of equal ranges share one."""
-        scope = "weighted" if self.weighted_only else "all"
-        return f"ranges_{self.method}_{scope}{'_averaged' if self.moving_average else ''}.json"
+        """Name the calibration it stands on: ways of equal ranges share one, those by MinMax for any operators."""
+        if self.method == MINMAX:
+            return AVERAGED if self.moving_average else SPANNED
+        return f"ranges_{self.method}_{'weighted' if self.weighted_only else 'all'}.json"
 
     def arguments(self, prepared: Path) -> dict[str, Any]:
-        extra: dict[str, Any] = {"CalibMovingAverage": True} if self.moving_average else {}
-        if self.method != "MinMax":
-            extra["CalibStridedMinMax"] = 1
+        extra: dict[str, Any] = {} if self.method == MINMAX else {"CalibStridedMinMax": 1}
         if self.narrow:
             wide = [{"axis": 0, "reduce_range": False}]
             extra["TensorQuantOverrides"] = dict.fromkeys(depthwise_weights(prepared), wide)
@@ -91,13 +93,15 @@ def ways(method: str | None, *, narrow: bool) -> tuple[Way, ...]:
 
 
 def quantize(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, only: str | None = None) -> None:
-    """Write `path`; ranges are kept beside `prepared` for the next way that needs the same.
+    """Write `path`; ranges are kept beside `prepared` for the next way that stands on the same calibration.
 
     `prepared` is what onnx_preparation.prepare wrote, `rows` are samples by input name, `only` is the one node to
     quantize.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    if way.method == MINMAX and not prepared.with_name(way.ranges).exists():
+        _calibrate(prepared, rows)
     quantize_static(
         prepared,
         path,
@@ -110,6 +114,31 @@ def quantize(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, onl
         nodes_to_quantize=[only] if only else None,
         **way.arguments(prepared),
     )
+
+
+def _calibrate(prepared: Path, rows: Sequence[Feeds]) -> None:
+    """Run the samples once, and write the ranges that span them and those that average theirs.
+
+    The tool would run them once for each. Formula: (min, max) per tensor over the samples, or the mean of the samples'
+    own minima and maxima, as onnxruntime.quantization.calibrate.MinMaxCalibrater.compute_data has it.
+    """
+    import numpy as np
+    from onnxruntime.quantization import calibrate, registry
+
+    kinds = sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry})
+    calibrator = calibrate.create_calibrator(prepared, kinds, str(prepared.with_name("augmented.onnx")))
+    found = []
+    for row in rows:
+        calibrator.calibrate_tensors_range = None
+        calibrator.collect_data(_Reader([row]))
+        found.append({name: data.range_value for name, data in calibrator.compute_data().items()})
+    for name, low, high in ((SPANNED, np.nanmin, np.nanmax), (AVERAGED, np.nanmean, np.nanmean)):
+        ends = {
+            tensor: (low([one[tensor][0] for one in found], axis=0), high([one[tensor][1] for one in found], axis=0))
+            for tensor in found[0]
+        }
+        told = calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, ends)
+        calibrate.save_tensors_data(told, prepared.with_name(name))
 
 
 def write(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, only: str | None = None) -> None:
@@ -163,8 +192,7 @@ def repeated(given: StageInput, way: Way) -> str:
     """Repeat the call on a model and calibration.npz."""
     return python_command(
         *rows_lines(given),
-        "from pathlib import Path",
-        *PREPARE_LINES,
+        *prepare_lines(given),
         "from workers.stages.quantize.onnx_static import Way, quantize",
         f"quantize(Path('prepared.onnx'), Path('int8.onnx'), rows, {way!r})",
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from farm.domain.facts import Format
 from farm.domain.recipe import RECIPES
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.quantize.onnx_preparation import PREPARE_LINES, prepare
+from workers.stages.quantize.onnx_preparation import prepare, prepare_lines
 from workers.stages.quantize.selection import Candidate, Judge, choose, seeded_samples
 from workers.stages.tool_calls import python_command, tool_call
 
@@ -30,7 +30,7 @@ LARGEST = 65504.0
 
 @stage(
     name="quantize-onnx-float16",
-    version="1",
+    version="2",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,
@@ -55,7 +55,7 @@ def run(given: StageInput) -> StageOutput:
     return chosen.output(
         python_command(
             "import onnx",
-            *PREPARE_LINES,
+            *prepare_lines(given),
             f"from workers.stages.quantize.quantize_onnx_float16 import {way.__name__}",
             f"onnx.save({way.__name__}(onnx.load('prepared.onnx')), 'float16.onnx')",
         )

@@ -23,7 +23,7 @@ from workers.stages.quantize.selection import SATURATION, Candidate, Judge, Samp
 
 @stage(
     name="quantize-onnx-int8-static",
-    version="4",
+    version="5",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

@@ -22,7 +22,7 @@ from typing import Any
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import RECIPES
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
-from workers.stages.quantize.onnx_preparation import PREPARE_LINES, prepare, refuse_unchanged
+from workers.stages.quantize.onnx_preparation import prepare, prepare_lines, refuse_unchanged
 from workers.stages.quantize.onnx_static import PRELOAD
 from workers.stages.quantize.products import needs_products
 from workers.stages.quantize.selection import SATURATION, Candidate, Judge, choose, saturates, seeded_samples
@@ -109,8 +109,7 @@ def quantize_weights(
     way = next(way for way in ways if way.name == chosen.name)
     return chosen.output(
         python_command(
-            "from pathlib import Path",
-            *PREPARE_LINES,
+            *prepare_lines(given),
             "from workers.stages.quantize.quantize_onnx_weights import Dynamic, FourBits",
             f"{way!r}.write(Path('prepared.onnx'), Path('quantized.onnx'))",
         )
@@ -119,7 +118,7 @@ def quantize_weights(
 
 @stage(
     name="quantize-onnx-int8-dynamic",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,
@@ -137,7 +136,7 @@ def quantize_dynamic(given: StageInput) -> StageOutput:
 
 @stage(
     name="quantize-onnx-int4-weights",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,
