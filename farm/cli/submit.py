@@ -29,6 +29,8 @@ Examples:
 
   farm submit det.onnx -t auto --input 'x:float32[1,3,640,640]'
 
+  farm submit bert.onnx -t auto --input 'ids:int64[1,128] in 0..30521'
+
   farm submit digits.pt2 -t auto --evaluation test.npz --metric top1
 
   farm submit photos.onnx -t auto --evaluation photos/ --preprocessing photos.yaml --metric top1
@@ -74,7 +76,9 @@ Formats = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", metavar="NAME:DTYPE[D,D,…]", help="Where the file leaves name, dtype or axis open."),
+    typer.Option(
+        "--input", metavar="NAME:DTYPE[D,D,…]", help="What the file leaves open; 'in LOW..HIGH' after it: its values."
+    ),
 ]
 Calibration = Annotated[
     Path | None, typer.Option(metavar="F.npz", help="Calibration arrays by input name, or a folder of pictures.")

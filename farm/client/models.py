@@ -34,7 +34,8 @@ class Model:
     Attributes:
         path: a file or a folder; the external data of an .onnx file comes along.
         builder: the Python file whose build() returns the torch.nn.Module that a weights file belongs to.
-        inputs: `NAME:DTYPE[D,D,…]` strings, or {name: shape} (float32) and {name: (shape, dtype)}.
+        inputs: `NAME:DTYPE[D,D,…]` strings, also with the values they take (`… in 0..255`), or {name: shape} (float32)
+            and {name: (shape, dtype)}.
         calibration: an .npz file, arrays by input name with the samples on the first axis, or a folder of pictures.
         evaluation: the same, with `labels`, or with labels.csv in the folder.
         preprocessing: how pictures become the input; what it may say stands in farm.domain.preprocessing.
@@ -93,7 +94,7 @@ def _with_builder(model: ModelFiles, builder: Path) -> ModelFiles:
 
 
 def input_texts(inputs: InputSpecs) -> list[str]:
-    """Write input specs as NAME:DTYPE[D,D,…].
+    """Write input specs as NAME:DTYPE[D,D,…], with `in LOW..HIGH` where that is said.
 
     Raises:
         BadRequest: a spec does not parse.

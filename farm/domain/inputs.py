@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from farm.domain.errors import BadData, BadRequest, FarmError, OpenAxis
-from farm.domain.facts import Axis, TensorSpec
+from farm.domain.facts import Axis, ModelFacts, TensorSpec
 
 DTYPES = (
     "float32",
@@ -26,24 +28,48 @@ UNKNOWN_DTYPE = "unknown"
 LABELS = "labels"
 VOCABULARY = "vocabulary"
 """Arrays of a data file that are no input: what is right, and the text of each id where labels are texts."""
-_SPEC = re.compile(r"(?P<name>.+):(?P<dtype>[a-z0-9]+)\[(?P<shape>[^\]]*)\]")
+_SPEC = re.compile(r"(?P<name>.+):(?P<dtype>[a-z0-9]+)\[(?P<shape>[^\]]*)\](\s+in\s+(?P<span>.+))?")
+_LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": math.inf}
 
 
-def parse_input(text: str) -> TensorSpec:
-    """Read NAME:DTYPE[D,D,…]; the name may hold ':' and '/'.
+@dataclass(frozen=True, slots=True)
+class GivenInput:
+    """What a user says of an input; `span` is the least and the greatest value that it takes, None where unsaid."""
+
+    spec: TensorSpec
+    span: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.spec} in {'..'.join(map(_number, self.span))}" if self.span else str(self.spec)
+
+
+def parse_input(text: str) -> GivenInput:
+    """Read NAME:DTYPE[D,D,…], or that and `in LOW..HIGH`; the name may hold ':' and '/'.
 
     Raises:
-        BadRequest: another form, an unknown dtype, or a size that is not a positive integer.
+        BadRequest: another form, an unknown dtype, a size that is not a positive integer, or a range of no value.
     """
     found = _SPEC.fullmatch(text.strip())
     if not found:
-        raise BadRequest(f"Input {text!r} is not of the form NAME:DTYPE[D,D,…], e.g. x:float32[1,3,224,224].")
+        raise BadRequest(
+            f"Input {text!r} is not of the form NAME:DTYPE[D,D,…], e.g. x:float32[1,3,224,224].",
+            remedy="Where the model takes only certain values, add them: 'x:float32[1,3,224,224] in 0..255'.",
+        )
     if found["dtype"] not in DTYPES:
         raise BadRequest(f"Input {text!r} has dtype {found['dtype']!r}; known are {', '.join(DTYPES)}.")
     sizes = [size.strip() for size in found["shape"].split(",")] if found["shape"].strip() else []
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
         raise BadRequest(f"Input {text!r} has an axis that is not a positive integer.")
-    return TensorSpec(found["name"], found["dtype"], tuple(int(size) for size in sizes))
+    spec = TensorSpec(found["name"], found["dtype"], tuple(int(size) for size in sizes))
+    return GivenInput(spec, _span(text, spec.dtype, found["span"]) if found["span"] else None)
+
+
+def within(facts: ModelFacts, given: Iterable[GivenInput]) -> ModelFacts:
+    """Add the ranges that a user gave to those that the model declares itself, whose place they take."""
+    spans = {one.spec.name: one.span for one in given if one.span}
+    if not spans:
+        return facts
+    return replace(facts, extra={**facts.extra, "ranges": {**(facts.extra.get("ranges") or {}), **spans}})
 
 
 def fix_inputs(
@@ -120,6 +146,37 @@ def check_arrays(
     if 0 in counts.values():
         errors.append(BadData(f"The {what} data holds no sample."))
     return errors
+
+
+def _span(text: str, dtype: str, told: str) -> tuple[float, float]:
+    """Read LOW..HIGH, between which a value of the dtype must lie."""
+    low, _, high = told.partition("..")
+    try:
+        ends = float(low), float(high)
+    except ValueError:
+        ends = math.nan, math.nan
+    if not (math.isfinite(ends[0]) and math.isfinite(ends[1]) and ends[0] <= ends[1]):
+        raise BadRequest(f"Input {text!r} lies in {told!r}, which is not LOW..HIGH, e.g. 0..255.")
+    if dtype in _LARGEST:
+        holds = -_LARGEST[dtype] <= ends[0] and ends[1] <= _LARGEST[dtype]
+    else:
+        least, most = _integers(dtype)
+        holds = max(math.ceil(ends[0]), least) <= min(math.floor(ends[1]), most)
+    if not holds:
+        raise BadRequest(f"Input {text!r} lies in {told}, where {dtype} has no values.")
+    return ends
+
+
+def _integers(dtype: str) -> tuple[int, int]:
+    """Return the least and the greatest integer of a dtype; a bool has no range to choose from."""
+    if dtype == "bool":
+        return 1, 0
+    bits = int(dtype.lstrip("uint"))
+    return (0, (1 << bits) - 1) if dtype.startswith("u") else (-(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _fix(spec: TensorSpec, override: TensorSpec | None) -> TensorSpec:

@@ -12,7 +12,7 @@ from farm.domain.data import calibration_missing, data_errors, data_free_note, d
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.goal import OBJECTIVES, Goal, goal_errors, usual_goal
-from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs
+from farm.domain.inputs import batch_fixed, check_arrays, fix_inputs, within
 from farm.domain.labels import classes_of, label_errors
 from farm.domain.limits import too_large
 from farm.domain.metric import DEFAULT_METRIC, LABEL_FREE_METRICS, METRICS
@@ -163,7 +163,9 @@ class _Builder:
         failures = list(model.failures)
         fixed: tuple[TensorSpec, ...] = ()
         if model.facts is not None and not failures:
-            fixed, errors = fix_inputs(model.facts.inputs, model.given)
+            facts = within(model.facts, model.given)
+            model = replace(model, facts=facts)
+            fixed, errors = fix_inputs(facts.inputs, [one.spec for one in model.given])
             errors = errors or self._data_errors(model, fixed)
             failures = [error.failure for error in errors]
         context = _Context(self, model, fixed)

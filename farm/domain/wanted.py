@@ -10,7 +10,8 @@ from typing import Any
 from farm.domain.artifact import Artifact
 from farm.domain.catalogue import Catalogue, LiveHost, Target
 from farm.domain.errors import Failure
-from farm.domain.facts import ModelFacts, TensorSpec
+from farm.domain.facts import ModelFacts
+from farm.domain.inputs import GivenInput
 from farm.domain.scenario import Measuring
 
 
@@ -59,7 +60,7 @@ class Submitted:
     facts: ModelFacts | None
     inspect: str | None = None
     failures: tuple[Failure, ...] = ()
-    given: tuple[TensorSpec, ...] = ()
+    given: tuple[GivenInput, ...] = ()
     calibration: Artifact | None = None
     calibration_arrays: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     evaluation: Artifact | None = None

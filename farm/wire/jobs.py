@@ -33,8 +33,9 @@ Label = Annotated[str, Field(max_length=200)]
 class ModelRequest(Message):
     """One model of a job.
 
-    `inputs` are strings NAME:DTYPE[D,D,…] and fix what the file leaves open. `calibration` and `evaluation` are
-    uploaded .npz files whose arrays go by input name; `evaluation` also holds `labels`.
+    `inputs` are strings NAME:DTYPE[D,D,…] and fix what the file leaves open; `in LOW..HIGH` after that says which
+    values the input takes. `calibration` and `evaluation` are uploaded .npz files whose arrays go by input name;
+    `evaluation` also holds `labels`.
     """
 
     artifact: SourceEntry

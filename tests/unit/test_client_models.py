@@ -104,6 +104,7 @@ def test_inputs_are_written_one_way() -> None:
     assert input_texts({"ids": ((1, 128), "int64")}) == ["ids:int64[1,128]"]
     assert input_texts({"scalar": ()}) == ["scalar:float32[]"]
     assert input_texts(["a/b:0:int8[1, 2]"]) == ["a/b:0:int8[1,2]"]
+    assert input_texts(["x:float32[1, 2] in -0.5 .. 255"]) == ["x:float32[1,2] in -0.5..255"]
 
 
 @given(
@@ -114,7 +115,7 @@ def test_inputs_are_written_one_way() -> None:
 def test_any_name_survives(name: str, dtype: str, shape: list[int]) -> None:
     (text,) = input_texts({name: (shape, dtype)})
 
-    spec = parse_input(text)
+    spec = parse_input(text).spec
 
     assert (spec.name, spec.dtype, spec.shape) == (name, dtype, tuple(shape))
 

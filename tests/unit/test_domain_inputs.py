@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.domain.errors import BadData, BadRequest, OpenAxis
-from farm.domain.facts import TensorSpec
-from farm.domain.inputs import DTYPES, batch_fixed, check_arrays, fix_inputs, parse_input
+from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.inputs import DTYPES, GivenInput, batch_fixed, check_arrays, fix_inputs, parse_input, within
 
 IMAGE = TensorSpec("image", "float32", ("batch", 3, 224, 224))
 IDS = TensorSpec("ids", "int64", (1, "tokens"))
@@ -24,12 +24,43 @@ IDS = TensorSpec("ids", "int64", (1, "tokens"))
 def test_what_a_spec_prints_is_read_as_the_same_spec(name: str, dtype: str, shape: list[int]) -> None:
     spec = TensorSpec(name, dtype, tuple(shape))
 
-    assert parse_input(str(spec)) == spec
+    assert parse_input(str(spec)) == GivenInput(spec)
+
+
+@given(st.floats(-1e38, 1e38), st.floats(0, 1e38), st.sampled_from(["x", "a in 0..1", "x:float32[1] in 0..1"]))
+def test_a_range_that_an_input_prints_is_read_as_the_same_range(low: float, more: float, name: str) -> None:
+    said = GivenInput(TensorSpec(name, "float32", (1, 3)), (low, low + more))
+
+    assert parse_input(str(said)) == said
 
 
 @pytest.mark.parametrize("name", ["x", "serving_default_x:0", "scope/x:0", "a:b:c", "x[0]"])
 def test_a_name_may_hold_colons_slashes_and_brackets(name: str) -> None:
-    assert parse_input(f" {name}:float32[1, 3] ") == TensorSpec(name, "float32", (1, 3))
+    assert parse_input(f" {name}:float32[1, 3] ") == GivenInput(TensorSpec(name, "float32", (1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "span"),
+    [
+        ("in 0..255", "uint8", (0, 255)),
+        ("in -1..1", "float32", (-1, 1)),
+        ("in  -2.1 .. 2.64 ", "float16", (-2.1, 2.64)),
+        ("in 1e-3..1E3", "float64", (0.001, 1000)),
+        ("in 0...5", "float32", (0, 0.5)),
+        ("in 0..1e12", "int64", (0, 1e12)),
+        ("in 7..7", "int32", (7, 7)),
+    ],
+)
+def test_an_input_may_say_which_values_it_takes(text: str, dtype: str, span: tuple[float, float]) -> None:
+    assert parse_input(f"x:{dtype}[1,3] {text}") == GivenInput(TensorSpec("x", dtype, (1, 3)), span)
+
+
+def test_given_ranges_take_the_place_of_the_models_own() -> None:
+    facts = ModelFacts(Format.ONNX, (IMAGE, IDS), (), extra={"ranges": {"ids": [0, 9], "image": [0, 1]}, "a": 1})
+    said = [parse_input("image:float32[1,3,224,224] in -1..1"), parse_input("ids:int64[1,8]")]
+
+    assert within(facts, said).extra == {"ranges": {"ids": [0, 9], "image": (-1.0, 1.0)}, "a": 1}
+    assert within(facts, said[1:]) is facts
 
 
 @pytest.mark.parametrize(
@@ -46,6 +77,18 @@ def test_a_name_may_hold_colons_slashes_and_brackets(name: str) -> None:
         ("x:float32[1.5]", "not a positive integer"),
         ("x:float32[²]", "not a positive integer"),
         ("", "NAME:DTYPE"),
+        ("x:float32[1]in 0..1", "NAME:DTYPE"),
+        ("x:float32[1] in", "NAME:DTYPE"),
+        ("x:float32[1] in 1..0", r"'1..0', which is not LOW..HIGH, e.g. 0..255"),
+        ("x:float32[1] in 0-1", "not LOW..HIGH"),
+        ("x:float32[1] in 0..inf", "not LOW..HIGH"),
+        ("x:float32[1] in nan..1", "not LOW..HIGH"),
+        ("x:float32[1] in 0..", "not LOW..HIGH"),
+        ("x:float16[1] in 0..70000", "where float16 has no values"),
+        ("x:uint8[1] in -9..-1", "where uint8 has no values"),
+        ("x:int8[1] in 128..200", "where int8 has no values"),
+        ("x:int32[1] in 0.2..0.8", "where int32 has no values"),
+        ("x:bool[1] in 0..1", "where bool has no values"),
     ],
 )
 def test_other_forms_are_refused_with_the_text(text: str, words: str) -> None:
