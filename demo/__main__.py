@@ -11,6 +11,7 @@ from rich.console import Console
 
 from demo.models import prepare
 from farm.cli import main as cli
+from farm.cli.errors import DETACHED, OK
 from farm.client import Client, Job
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.local import Stack
@@ -38,11 +39,21 @@ def main() -> int:
     job = client.job(submitted[0].job)
     report = job.report()
     _say_where(job)
+    if stopped := stopped_by_hand(report, code):
+        console.print(stopped)
+        return OK
     problems = _problems(report)
     for problem in problems:
         console.print(f"[red]{problem}[/red]")
     console.print(f"{_reused(report)} {time.monotonic() - started:.0f} s in all.")
     return code or int(bool(problems))
+
+
+def stopped_by_hand(report: Report, code: int) -> str | None:
+    """Say how to go on where somebody cancelled the job or left it to itself, which is no failure of the demo."""
+    if report.state == "cancelled":
+        return "The demo's job was cancelled. Run `make demo` again: what was done by then is taken up, not done anew."
+    return "The demo's job goes on. `make demo` shares its work and waits for it." if code == DETACHED else None
 
 
 def _problems(report: Report) -> list[str]:

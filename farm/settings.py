@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+
+class BadSettings(ValueError):
+    """What a part is told to be can't be: the message names every setting at fault, never a secret's value."""
 
 
 class Settings(BaseSettings):
@@ -18,7 +29,7 @@ class Settings(BaseSettings):
 
     url: str = Field(default="http://127.0.0.1:8765", description="where clients and workers reach the API")
     token: SecretStr | None = Field(default=None, description="the caller's token: a user's, or a host's")
-    listen: str = Field(default="127.0.0.1:8765", description="where `farm api` listens")
+    listen: str = Field(default="127.0.0.1:8765", pattern=r":\d{1,5}$", description="where `farm api` listens")
 
     database_url: SecretStr = Field(default=SecretStr("postgresql+psycopg://farm@127.0.0.1:5432/farm"))
     redis_url: SecretStr = Field(default=SecretStr("redis://127.0.0.1:6379/0"))
@@ -85,5 +96,25 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Read the settings once per process."""
-    return Settings()
+    """Read the settings once per process.
+
+    Raises:
+        BadSettings: a variable, or the file that FARM_CONFIG names, can't be read.
+    """
+    path = os.environ.get("FARM_CONFIG")
+    if path and not Path(path).is_file():
+        raise BadSettings(f"FARM_CONFIG names {path}, which is no file.")
+    try:
+        return Settings()
+    except ValidationError as exc:
+        raise BadSettings(" ".join(_problem(error["loc"], error["msg"]) for error in exc.errors())) from exc
+    except (SettingsError, tomllib.TOMLDecodeError) as exc:
+        raise BadSettings(f"The settings can't be read: {exc}") from exc
+
+
+def _problem(place: tuple[int | str, ...], message: str) -> str:
+    name = str(place[0])
+    field = Settings.model_fields.get(name)
+    value = os.environ.get(f"FARM_{name.upper()}")
+    is_shown = value is not None and field is not None and "SecretStr" not in str(field.annotation)
+    return f"FARM_{name.upper()}{f' is {value!r}' if is_shown else ''}: {message}."

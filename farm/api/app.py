@@ -10,6 +10,8 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from farm import __version__
@@ -17,6 +19,7 @@ from farm.api import enrolments, hosts, info, jobs, models, problems, uploads
 from farm.api.context import Context
 from farm.api.notices import Notices
 from farm.api.views import ApiViews
+from farm.domain.errors import ConfigurationError, FarmUnreachable
 from farm.ledger import Ledger
 from farm.ledger.access import add_token
 from farm.settings import Settings, settings
@@ -57,8 +60,12 @@ def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
 
 
 def prepare(config: Settings) -> None:
-    """Migrate the ledger and store the tokens that the environment brings."""
-    ledger = Ledger(config.database_url.get_secret_value(), application="farm-migration", pool_size=1)
+    """Migrate the ledger and store the tokens that the environment brings.
+
+    Raises:
+        ConfigurationError: no PostgreSQL answers at FARM_DATABASE_URL.
+    """
+    ledger = _reached_ledger(config.database_url.get_secret_value())
     ledger.migrate()
 
     def add(session: Session) -> None:
@@ -70,13 +77,47 @@ def prepare(config: Settings) -> None:
     ledger.close()
 
 
+def _reached_ledger(url: str) -> Ledger:
+    """Open the ledger and hear it once, so that a wrong address is told as one."""
+    remedy = (
+        "Set FARM_DATABASE_URL to postgresql+psycopg://USER:PASSWORD@HOST:PORT/NAME, or let `farm up` bring its own."
+    )
+    try:
+        shown = make_url(url).render_as_string(hide_password=True)
+        ledger = Ledger(url, application="farm-migration", pool_size=1)
+        ledger.ping()
+    except (ArgumentError, ImportError, FarmUnreachable) as exc:
+        if isinstance(exc, FarmUnreachable):
+            why = " ".join(exc.message.split())
+            raise ConfigurationError(f"FARM_DATABASE_URL is {shown}. {why}", remedy=remedy) from exc
+        raise ConfigurationError(f"FARM_DATABASE_URL names no PostgreSQL database: {exc}.", remedy=remedy) from exc
+    return ledger
+
+
+def _reached_store(config: Settings) -> Store:
+    """Open the store and see that it keeps its promises."""
+    try:
+        store = Store(config)
+        store.ping()
+    except ConfigurationError as exc:
+        keys = "FARM_S3_ACCESS_KEY, FARM_S3_SECRET_KEY and FARM_S3_BUCKET"
+        message = f"FARM_S3_ENDPOINT is {config.s3_endpoint}. {exc.message}"
+        raise ConfigurationError(
+            message, remedy=f"Set FARM_S3_ENDPOINT, {keys}, or let `farm up` bring its own."
+        ) from exc
+    store.prove()
+    return store
+
+
 def main(pages: Pages | None = None) -> None:
-    """Prepare the ledger and the bucket, then serve until told to stop."""
+    """Prepare the ledger and the bucket, then serve until told to stop.
+
+    Raises:
+        ConfigurationError: PostgreSQL or S3 does not answer where the settings say; naming the setting.
+    """
     config = settings()
     prepare(config)
-    store = Store(config)
-    store.ping()
-    store.prove()
+    _reached_store(config)
     address, _, port = config.listen.rpartition(":")
     app = create_app(config, pages)
     server = _Server(

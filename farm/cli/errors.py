@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from farm.domain.errors import (
+    ConfigurationError,
     FarmError,
     JobCancelled,
     NoLiveHost,
@@ -94,6 +95,11 @@ def _show_one(code: str, message: str, *, remedy: object, actor: object) -> None
 
 def on_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> NoReturn:
     """Write the details of a bug to a file and say where; stands in for the interpreter's own traceback."""
+    from farm.settings import BadSettings
+
+    if isinstance(error, BadSettings):
+        show(ConfigurationError(str(error), remedy="Mend the variable, or the line of the file FARM_CONFIG names."))
+        raise SystemExit(UNREACHABLE)
     path = _write_details("".join(traceback.format_exception(kind, error, trace)))
     said = plain(str(error).splitlines()[0] if str(error) else kind.__name__, limit=200)
     sys.stderr.write(
