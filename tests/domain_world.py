@@ -29,6 +29,7 @@ class ToyOptions(Options):
     metric: str = "top1"
     part: str | None = None
     reports: bool = False
+    selects: bool = False
     ranges: Mapping[str, tuple[float, float]] | None = None
     short: bool = False
     min_runs: int = 50

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from farm.domain.constraint import QUANTITIES, Body, Constraint, Quantity, burden
+from farm.domain.constraint import QUANTITIES, Body, Constraint, Quantity, burden, where_read
 from farm.domain.pace import PACED, at_pace, busiest, factors, host_of, noise_of
 
 Objective = Literal["latency", "size", "accuracy", "memory"]
@@ -155,7 +155,7 @@ def _advantage(winner: Candidate | None, one: Candidate, objective: Objective) -
     best, score = _score(winner, objective), _score(one, objective)
     if ours is None or theirs is None or best is None or score is None:
         return f"the winner's {objective} is known"
-    apart = _apart(winner, one, quantity)
+    apart = _apart(winner, one, quantity) or where_read(quantity, one.body)
     if abs(best - score) > _slack(winner, one, objective) * abs(best):
         return f"{quantity.name} {quantity.show(theirs)}{apart}; the winner has {quantity.show(ours)}"
     return (

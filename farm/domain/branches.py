@@ -9,7 +9,7 @@ from typing import Any
 from farm.domain.artifact import Artifact
 from farm.domain.binding import bind, reproduction_step
 from farm.domain.catalogue import Target
-from farm.domain.data import Part, reports
+from farm.domain.data import CHOSEN_BY, Part, reports
 from farm.domain.errors import EnvironmentMissing
 from farm.domain.facts import ModelFacts, TensorSpec
 from farm.domain.goal import least_sqnr_db
@@ -127,7 +127,10 @@ class Row:
     def _branch(self, route: Route) -> Branch:
         made = self._transforms(route)
         at = made[-1]
-        samples = self._reference(self.model.evaluation or self.model.calibration, 8, **self._part(route))
+        part = self._part(route)
+        samples = self._reference(
+            self.model.evaluation or self.model.calibration, 8, selects=self._selects(route), **part
+        )
         reference = Input("samples", step=samples, output="samples")
         compare = self._on_target(Kind.COMPARE, (at, reference))
         checks, layers = self._checks(route, made, reference, compare), self._layers(route, made, reference)
@@ -139,7 +142,9 @@ class Row:
         evaluation: tuple[str, ...] = ()
         scoring = self.model.evaluation or (self.model.calibration if self._agreement_is_asked else None)
         if scoring is not None:
-            scored = self._reference(scoring, 100_000, **self._part(route))
+            scored = self._reference(
+                scoring, 100_000, selects=self._agreement_is_asked and self._selects(route), **part
+            )
             given = (at, Input("evaluation", step=scored, output="samples"))
             evaluate = self._on_target(Kind.EVALUATE, given, metric=self.model.metric or DEFAULT_METRIC)
             evaluation = (scored, evaluate)
@@ -183,8 +188,17 @@ class Row:
 
     def _part(self, route: Route) -> dict[str, str]:
         """Choose the calibration samples that are compared: those of the report, where all stages leave them out."""
-        leave = all(spec.asks("reports") for spec in route.stages if "calibration" in spec.inputs)
-        return {"part": Part.REPORT.value} if self._reports and leave else {}
+        return {"part": Part.REPORT.value} if self._reports and self._leaves_out(route) else {}
+
+    def _selects(self, route: Route) -> bool:
+        """Tell whether the farm chooses, and does so by samples that neither calibrate nor are reported on."""
+        parted = self.model.calibration is not None and (self._reports or self.model.evaluation is not None)
+        return self.steps.wanted.chooses and parted and self._leaves_out(route)
+
+    @staticmethod
+    def _leaves_out(route: Route) -> bool:
+        """Tell whether all stages of a route calibrate on their own part of the samples alone."""
+        return all(spec.asks("reports") for spec in route.stages if "calibration" in spec.inputs)
 
     @property
     def _reports(self) -> bool:
@@ -284,13 +298,15 @@ class Row:
             return replace(layers, not_compared=error.message)
         return replace(layers, step=step)
 
-    def _reference(self, data: Artifact | None, count: int, **part: str) -> str:
+    def _reference(self, data: Artifact | None, count: int, *, selects: bool, **part: str) -> str:
         source = self.facts.format
         spec = self.steps.world.catalogue.of_kind(Kind.REFERENCE, source=source)
         if spec is None:
             raise EnvironmentMissing(f"No stage runs a source of format {source}.")
-        given = (Input("samples", artifact=data),) if data else ()
-        return self._step(spec, (Input("model", artifact=self.model.artifact), *given), samples=count, **part)
+        given = [Input("model", artifact=self.model.artifact), *([Input("samples", artifact=data)] if data else [])]
+        if selects and self.model.evaluation is not None:
+            given.append(Input(CHOSEN_BY, artifact=self.model.calibration))
+        return self._step(spec, tuple(given), samples=count, **part, **({"selects": True} if selects else {}))
 
     def _on_target(self, kind: Kind, inputs: tuple[Input, ...], **options: Any) -> str:
         spec = self.steps.world.catalogue.of_kind(kind, runtime=self.runtime)

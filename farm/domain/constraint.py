@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.domain.catalogue import near_misses
+from farm.domain.data import CHOSEN_BY
 from farm.domain.errors import BadRequest
 from farm.domain.metric import LOWER_IS_BETTER
 
@@ -65,6 +66,17 @@ def _field(part: str, name: str) -> Callable[[Body], float | None]:
     return lambda body: (body.get(part) or {}).get(name)
 
 
+def _chosen_by(part: str, name: str) -> Callable[[Body], float | None]:
+    """Read a figure of the samples by which is chosen, where those that are reported are others."""
+    return lambda body: _deciding(body, part).get(name)
+
+
+def _deciding(body: Body, part: str) -> Mapping[str, Any]:
+    told: Mapping[str, Any] = body.get(part) or {}
+    chosen: Mapping[str, Any] | None = told.get(CHOSEN_BY)
+    return chosen or told
+
+
 def _peak(body: Body) -> float | None:
     peaks = (body.get("execution_summary") or {}).get("inference_memory_peak_range")
     return max(peaks) if peaks else None
@@ -73,8 +85,8 @@ def _peak(body: Body) -> float | None:
 QUANTITIES = {
     quantity.name: quantity
     for quantity in (
-        Quantity("accuracy", _PLAIN, True, False, _field("accuracy", "value")),
-        Quantity("sqnr", _DECIBELS, True, False, _field("numerics", "sqnr_db")),
+        Quantity("accuracy", _PLAIN, True, False, _chosen_by("accuracy", "value")),
+        Quantity("sqnr", _DECIBELS, True, False, _chosen_by("numerics", "sqnr_db")),
         Quantity("size", _BYTES, False, False, _field("artifact", "size_bytes")),
         Quantity("p50", _MICROSECONDS, False, True, _field("execution_summary", "p50")),
         Quantity("p90", _MICROSECONDS, False, True, _field("execution_summary", "p90")),
@@ -83,6 +95,7 @@ QUANTITIES = {
         Quantity("memory", _BYTES, False, True, _peak),
     )
 }
+_OF_SAMPLES = {"accuracy": "accuracy", "sqnr": "numerics"}
 EXAMPLES = "'accuracy >= 0.99*float', 'p90 <= 20ms', 'size <= 5MB', 'sqnr >= 20dB'"
 
 
@@ -111,9 +124,8 @@ class Constraint:
             return f"its {self.quantity.name} is not known"
         if self._holds(value, limit, body):
             return None
-        return f"{self.quantity.name} {self.quantity.show(value)}, asked for {self.text}" + (
-            f" ({self.quantity.show(limit)})" if self.relative else ""
-        )
+        shown = f"{self.quantity.name} {self.quantity.show(value)}{where_read(self.quantity, body)}"
+        return f"{shown}, asked for {self.text}" + (f" ({self.quantity.show(limit)})" if self.relative else "")
 
     def excess(self, body: Body, baseline: Body | None) -> float:
         """Return by which factor, as a logarithm, a result misses the bound; 0 when it holds, inf when unknown."""
@@ -131,7 +143,7 @@ class Constraint:
         if not self.relative:
             return self.bound
         if self.quantity.name == "accuracy":
-            float_value: float | None = (body.get("accuracy") or {}).get("float_value")
+            float_value: float | None = _deciding(body, "accuracy").get("float_value")
         else:
             float_value = self.quantity.read(baseline) if baseline else None
         if float_value is None:
@@ -142,6 +154,12 @@ class Constraint:
         """Compare; an error metric is kept by staying below its float value divided by the share to keep."""
         at_least = (self.sign == ">=") != (self.relative and is_error(self.quantity, body))
         return value >= limit if at_least else value <= limit
+
+
+def where_read(quantity: Quantity, body: Body) -> str:
+    """Say of which samples a figure is, where they are others than those of the report."""
+    part = _OF_SAMPLES.get(quantity.name)
+    return " on the samples that select" if part and (body.get(part) or {}).get(CHOSEN_BY) else ""
 
 
 def is_error(quantity: Quantity, body: Body) -> bool:

@@ -32,6 +32,12 @@ ArrayFacts = Mapping[str, Mapping[str, Any]]
 """What inspection found in a data file, by array: dtype, shape, minimum, maximum, constant, rows (digests), classes."""
 
 
+SELECTS = "selects"
+"""The array of a reference run that marks, with 1, the samples by which is chosen; the others, 0, are reported on."""
+CHOSEN_BY = "selection"
+"""Where figures tell those of the samples by which is chosen; without it the ones that are reported decide too."""
+
+
 class Part(StrEnum):
     """What a sample is for; no sample is for two."""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from farm.domain.data import CHOSEN_BY
 from farm.domain.stage import TRANSFORMS, Kind
 
 DEEPEST = 64
@@ -101,8 +102,11 @@ def _wrong_comparison(facts: Mapping[str, Any]) -> str | None:
     numerics, artifact = facts.get("numerics"), facts.get("artifact")
     if not isinstance(numerics, dict):
         return "numerics"
+    chosen = numerics.get(CHOSEN_BY, {})
+    if not isinstance(chosen, dict):
+        return f"numerics.{CHOSEN_BY}"
     for name in _NUMERICS:
-        if numerics.get(name) is not None and not _is_number(numerics[name]):
+        if any(told.get(name) is not None and not _is_number(told[name]) for told in (numerics, chosen)):
             return f"numerics.{name}"
     if not isinstance(artifact, dict):
         return "artifact"
@@ -117,7 +121,11 @@ def _wrong_accuracy(accuracy: object) -> str | None:
     samples = accuracy.get("samples")
     if not isinstance(samples, int) or isinstance(samples, bool) or samples < 0:
         return "accuracy.samples"
-    return next((f"accuracy.{name}" for name in ("value", "float_value") if not _is_number(accuracy.get(name))), None)
+    chosen = accuracy.get(CHOSEN_BY, accuracy)
+    if not isinstance(chosen, dict):
+        return f"accuracy.{CHOSEN_BY}"
+    scores = ((name, told.get(name)) for name in ("value", "float_value") for told in (accuracy, chosen))
+    return next((f"accuracy.{name}" for name, value in scores if not _is_number(value)), None)
 
 
 def _wrong_layers(facts: Mapping[str, Any]) -> str | None:

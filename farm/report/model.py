@@ -77,13 +77,17 @@ class Ref(Part):
 
 
 class Answer(Part):
-    """The result that satisfies the constraints, and why the others lost."""
+    """The result that satisfies the constraints, and why the others lost.
+
+    `decided_on` says whether the samples by which was chosen are those that the figures are shown of.
+    """
 
     winner: Ref | None = None
     pareto: list[Ref] = Field(default_factory=list)
     losers: list[Ref] = Field(default_factory=list)
     nearest_miss: Ref | None = None
     model: str | None = _unknown()
+    decided_on: str | None = _unknown()
 
     @property
     def refusal(self) -> str:

@@ -147,5 +147,7 @@ def _answer(answer: Answer) -> Iterator[Text]:
     if answer.pareto:
         front = ", ".join(f"{one.target_runtime} {one.recipe}" for one in answer.pareto)
         yield Text(plain(f"  Pareto front (latency, fidelity, size): {front}"))
+    if answer.decided_on:
+        yield Text(plain(f"  {answer.decided_on}"), style="dim")
     for loser in answer.losers:
         yield Text(plain(f"  not {loser.target_runtime} {loser.recipe}: {loser.reason}"), style="dim")

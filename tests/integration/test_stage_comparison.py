@@ -31,6 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     images = rng.random((24, 8, 8, 3), dtype=np.float32)
     np.savez(folder / "good.npz", image=images, labels=rng.integers(0, 5, 24))
+    np.savez(folder / "others.npz", image=rng.random((8, 8, 8, 3), dtype=np.float32))
     np.savez(folder / "shape.npz", image=images[:, :7])
     np.savez(folder / "dtype.npz", image=images.astype(np.float64))
     np.savez(folder / "name.npz", picture=images)
@@ -49,6 +50,9 @@ def on_builder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         file.stem: Call(REFERENCE, {"model": model, "samples": file}, options) for file in sorted(data.glob("*.npz"))
     }
     calls["few"] = Call(REFERENCE, {"model": model, "samples": data / "good.npz"}, options | {"samples": 5})
+    good = {"model": model, "samples": data / "good.npz"}
+    calls["parted"] = Call(REFERENCE, good, options | {"part": "report", "selects": True})
+    calls["beside"] = Call(REFERENCE, good | {"selection": data / "others.npz"}, options | {"selects": True})
     calls["int8"] = Call("inspect-tflite", {"model": models() / "int8.tflite"})
     calls["float"] = Call("inspect-tflite", {"model": models() / "good.tflite"})
     external = {"model": models() / "external_onnx"}
@@ -68,6 +72,11 @@ def on_litert(on_builder: dict[str, Answer], tmp_path_factory: pytest.TempPathFa
             files = {"model": model, "evaluation": samples}
             options = {"metric": metric, "output": "output_0"}
             calls[f"{kind} {metric}"] = Call("evaluate-litert", files, options, contract)
+    parted, contract = on_builder["parted"].output("samples"), tflite_contract(on_builder["int8"].facts)
+    quantized = {"model": models() / "int8.tflite"}
+    calls["parted compared"] = Call("compare-litert", quantized | {"samples": parted}, {}, contract)
+    agreement = {"metric": "agreement", "output": "output_0"}
+    calls["parted agreement"] = Call("evaluate-litert", quantized | {"evaluation": parted}, agreement, contract)
     swapped = tflite_contract(on_builder["float"].facts)
     first, second = swapped["outputs"]
     first["artifact"], second["artifact"] = second["artifact"], first["artifact"]
@@ -86,6 +95,35 @@ def test_samples_hold_inputs_outputs_and_labels(on_builder: dict[str, Answer], d
         assert stored["output/output_0"].shape == (24, 1, 5)
         np.testing.assert_array_equal(stored["input/image"][:, 0], given["image"])
         np.testing.assert_array_equal(stored["labels"], given["labels"])
+
+
+def test_samples_that_select_stand_after_those_that_report_and_are_others(on_builder: dict[str, Answer]) -> None:
+    with np.load(on_builder["parted"].output("samples")) as stored:
+        marks = stored["selects"].ravel().tolist()
+        assert marks == [0] * 6 + [1] * 6
+        assert len({row.tobytes() for row in stored["input/image"]}) == 12
+        assert len(stored["output/output_0"]) == 12
+
+
+def test_another_file_selects_where_one_is_given(on_builder: dict[str, Answer], data: Path) -> None:
+    with np.load(on_builder["beside"].output("samples")) as stored, np.load(data / "others.npz") as others:
+        assert stored["selects"].ravel().tolist() == [0] * 24 + [1] * 4
+        calibrating = {row.tobytes() for row in others["image"]} - {
+            row.tobytes() for row in stored["input/image"][24:, 0]
+        }
+        assert len(calibrating) == 4
+        assert len(stored["labels"]) == 24
+
+
+def test_each_part_of_the_samples_has_figures_of_its_own(on_litert: dict[str, Answer]) -> None:
+    numerics, accuracy = (on_litert[f"parted {name}"].facts for name in ("compared", "agreement"))
+    told, score = numerics["numerics"], accuracy["accuracy"]
+    assert (told["samples"], told["selection"]["samples"]) == (6, 6)
+    assert told["sqnr_db"] != told["selection"]["sqnr_db"]
+    assert told["selection"]["sqnr_db"] > 10
+    assert (score["samples"], score["selection"]["samples"]) == (6, 6)
+    assert score["selection"]["float_value"] == 1.0
+    assert "selection" not in on_litert["int8 compared"].facts["numerics"]
 
 
 def test_few_samples_are_spread_over_the_file(on_builder: dict[str, Answer], data: Path) -> None:

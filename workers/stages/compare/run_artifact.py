@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
 from farm.domain.codec import encode
+from farm.domain.data import CHOSEN_BY, SELECTS
 from farm.domain.errors import ArtifactBroken, ContractMismatch, CorruptModel, MissingFile
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
 from workers.runtimes import Runtime, Session, deployable_runtimes
@@ -37,28 +39,34 @@ def run_compare(runtime: Runtime, given: StageInput) -> StageOutput:
     Args:
         runtime: what executes it.
         given: files["model"], files["samples"] from a reference stage; contract as the route declares it.
-    Returns: facts {"numerics": as in the report, "artifact": {"inputs", "outputs", "contract_changes"}}.
+    Returns: facts {"numerics": as in the report, "artifact": {"inputs", "outputs", "contract_changes"}}; the numerics
+        hold those of the samples that select as `selection`, where the reference run marks any.
     Raises: ArtifactBroken when it does not load, run, or return finite values; ContractMismatch when its inputs or
         outputs are not what was declared.
     """
     contract = declared_contract(given)
     session = open_artifact(runtime, given.files["model"])
     check_contract(contract, session.inputs, session.outputs)
-    errors = {binding.source.name: OutputError() for binding in contract.outputs}
-    samples = 0
+    parts: dict[bool, dict[str, OutputError]] = {
+        selects: {binding.source.name: OutputError() for binding in contract.outputs} for selects in (False, True)
+    }
+    samples = {False: 0, True: 0}
     with NpzReader(given.files["samples"], what="reference") as reader:
-        for inputs, expected in reference_samples(reader, contract):
+        for (inputs, expected), selects in zip(reference_samples(reader, contract), selecting(reader), strict=True):
             actual = run_artifact(runtime, session, contract, inputs)
-            for name, error in errors.items():
+            for name, error in parts[selects].items():
                 check_shape(name, expected[name], actual[name])
                 error.add(expected[name], actual[name])
-            samples += 1
+            samples[selects] += 1
+    numerics = summarize(parts[False], samples[False])
+    if samples[True]:
+        numerics[CHOSEN_BY] = summarize(parts[True], samples[True])
     artifact = {
         "inputs": encode(session.inputs),
         "outputs": encode(session.outputs),
         "contract_changes": list(changes_seen(contract, session.inputs, session.outputs)),
     }
-    return StageOutput(facts={"numerics": summarize(errors, samples), "artifact": artifact})
+    return StageOutput(facts={"numerics": numerics, "artifact": artifact})
 
 
 def declared_contract(given: StageInput) -> Contract:
@@ -97,6 +105,15 @@ def reference_samples(reader: NpzReader, contract: Contract) -> Iterator[tuple[A
         yield dict(zip(inputs, row[:split], strict=True)), dict(zip(outputs, row[split:], strict=True))
 
 
+def selecting(reader: NpzReader) -> Iterator[bool]:
+    """Tell of each sample of a reference run, in order, whether it is one by which is chosen."""
+    if SELECTS in reader.headers:
+        yield from (bool(mark.item()) for mark in reader.rows(SELECTS))
+    else:
+        count = max(header.rows for name, header in reader.headers.items() if name.startswith("output/"))
+        yield from repeat(False, count)
+
+
 def run_artifact(runtime: Runtime, session: Session, contract: Contract, inputs: Arrays) -> dict[str, NDArray[Any]]:
     """Run one sample, from source names to source names.
 
@@ -128,7 +145,7 @@ def check_shape(name: str, expected: NDArray[Any], actual: NDArray[Any]) -> None
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"compare-{runtime.name}",
-        version="4",
+        version="5",
         kind=Kind.COMPARE,
         environment=runtime.environment,
         check=always,

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.artifact import Contract
+from farm.domain.data import CHOSEN_BY
 from farm.domain.errors import BadData, BadRequest
 from farm.domain.inputs import LABELS, VOCABULARY
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, always, stage
@@ -22,8 +23,9 @@ from workers.stages.compare.run_artifact import (
     open_artifact,
     reference_samples,
     run_artifact,
+    selecting,
 )
-from workers.stages.evaluate.metrics import Metric, Scale, metric_named
+from workers.stages.evaluate.metrics import Metric, Scale, Tally, metric_named
 from workers.stages.npz import NpzReader
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def run_evaluation(runtime: Runtime, given: StageInput) -> StageOutput:
         runtime: what executes the artifact.
         given: files["model"], files["evaluation"] from a reference stage over the evaluation data (with `labels`);
             contract as the route declares it.
-    Returns: facts {"accuracy": {metric, value, ci95, float_value, float_ci95, samples, outputs}}.
+    Returns: facts {"accuracy": {metric, value, ci95, float_value, float_ci95, samples, outputs}}; and as `selection`
+        the scores on the samples that select, where the reference run marks any.
     Raises: BadRequest for an unknown metric; BadData for labels that do not fit the output.
     """
     options: EvaluateOptions = given.options
@@ -59,27 +62,42 @@ def run_evaluation(runtime: Runtime, given: StageInput) -> StageOutput:
     check_contract(contract, session.inputs, session.outputs)
     with NpzReader(given.files["evaluation"], what="evaluation") as reader:
         scale = _scale(reader, names)
-        artifact, source = metric.start(scale), metric.start(scale)
-        samples = 0
-        for (inputs, outputs), label in zip(reference_samples(reader, contract), _labels(reader, metric), strict=True):
+        tallies = {selects: _Tallies(metric.start(scale), metric.start(scale)) for selects in (False, True)}
+        rows = zip(reference_samples(reader, contract), _labels(reader, metric), selecting(reader), strict=True)
+        for (inputs, outputs), label, selects in rows:
             results = run_artifact(runtime, session, contract, inputs)
             for name in names:
                 check_shape(name, outputs[name], results[name])
             expected, actual = (_one_array(each, names, metric) for each in (outputs, results))
-            source.add(expected, expected if label is None else label)
-            artifact.add(actual, expected if label is None else label)
-            samples += 1
-    scored, of_source = artifact.score(), source.score()
-    accuracy = {
-        "metric": metric.name,
-        "value": scored.value,
-        "ci95": list(scored.ci95),
-        "float_value": of_source.value,
-        "float_ci95": list(of_source.ci95),
-        "samples": samples,
-        "outputs": list(names),
-    }
+            tallies[selects].add(expected, actual, expected if label is None else label)
+    accuracy: dict[str, Any] = {"metric": metric.name, **tallies[False].scores(), "outputs": list(names)}
+    if tallies[True].samples:
+        accuracy[CHOSEN_BY] = tallies[True].scores()
     return StageOutput(facts={"accuracy": accuracy})
+
+
+@dataclass(slots=True)
+class _Tallies:
+    """What the artifact and the source reach on the samples of one part."""
+
+    artifact: Tally
+    source: Tally
+    samples: int = 0
+
+    def add(self, expected: NDArray[Any], actual: NDArray[Any], truth: NDArray[Any]) -> None:
+        self.source.add(expected, truth)
+        self.artifact.add(actual, truth)
+        self.samples += 1
+
+    def scores(self) -> dict[str, Any]:
+        scored, of_source = self.artifact.score(), self.source.score()
+        return {
+            "value": scored.value,
+            "ci95": list(scored.ci95),
+            "float_value": of_source.value,
+            "float_ci95": list(of_source.ci95),
+            "samples": self.samples,
+        }
 
 
 def _scale(reader: NpzReader, names: tuple[str, ...]) -> Scale:
@@ -126,7 +144,7 @@ def _labels(reader: NpzReader, metric: Metric) -> Iterator[NDArray[Any] | None]:
 def _register(runtime: Runtime) -> None:
     stage(
         name=f"evaluate-{runtime.name}",
-        version="2",
+        version="3",
         kind=Kind.EVALUATE,
         environment=runtime.environment,
         check=always,

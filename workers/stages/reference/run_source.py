@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farm.domain.codec import encode
-from farm.domain.data import Part
+from farm.domain.data import CHOSEN_BY, SELECTS, Part
 from farm.domain.errors import BadRequest, RequestError
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.inputs import LABELS, VOCABULARY
@@ -38,13 +39,15 @@ class ReferenceOptions(Options):
 
     `samples` is the most that is taken of the user's data; without data at most 8 are generated, floats uniform in
     `sample_range` unless `ranges` names their input. `part` takes only the samples of the data that are for that:
-    "report" takes those that neither calibrate nor select.
+    "report" takes those that neither calibrate nor select. `selects` adds as many of those that select, marked as such,
+    after the others: of files["selection"] where that is given, which reports nothing, else of files["samples"].
     """
 
     samples: int = GENERATED
     seed: int = 0
     sample_range: tuple[float, float] = (0.0, 1.0)
     part: Part | None = None
+    selects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,11 @@ def run_source(runtime: Runtime, given: StageInput) -> StageOutput:
 
     Args:
         runtime: what executes the source.
-        given: files["model"], optionally files["samples"] (.npz by input name, `labels` and `vocabulary` too);
-            options.input_specs with every axis fixed.
-    Returns: samples.npz with `input/<name>` and `output/<name>` of shape (N, *shape), and `labels` and `vocabulary`
-        when given; facts {"samples", "generated", "outputs": observed TensorSpecs}.
+        given: files["model"], optionally files["samples"] (.npz by input name, `labels` and `vocabulary` too) and
+            files["selection"] (the calibration data); options.input_specs with every axis fixed.
+    Returns: samples.npz with `input/<name>` and `output/<name>` of shape (N, *shape), `labels` and `vocabulary`
+        when given, and `selects` (N, 1) of 0 and 1 when some samples select; facts {"samples", "generated", "outputs":
+        observed TensorSpecs}.
     Raises: BadData when the data does not fit; RequestError when the source returns values that are not finite.
     """
     options: ReferenceOptions = given.options
@@ -89,10 +93,33 @@ def _data(given: StageInput, options: ReferenceOptions, stack: ExitStack) -> _Da
     reader = stack.enter_context(NpzReader(given.files["samples"], what="given"))
     check_data(reader, specs)
     rows = chosen_rows(_meant(reader, options), options.samples)
+    samples, selected = user_samples(reader, specs, rows), 0
+    if options.selects:
+        chooses = _selecting(given, stack) or reader
+        split = split_rows(chooses, specs, reports=chooses is reader)
+        chosen = chosen_rows(split.selection, options.samples)
+        samples, selected = chain(samples, user_samples(chooses, specs, chosen)), len(chosen)
     along = {LABELS: reader.array(LABELS)[list(rows)]} if _labelled(reader, specs) else {}
     if VOCABULARY in reader.headers and VOCABULARY not in {spec.name for spec in specs}:
         along[VOCABULARY] = reader.array(VOCABULARY)
-    return _Data(user_samples(reader, specs, rows), len(rows), along)
+    if selected:
+        along[SELECTS] = _marks(len(rows), selected)
+    return _Data(samples, len(rows) + selected, along)
+
+
+def _selecting(given: StageInput, stack: ExitStack) -> NpzReader | None:
+    """Open the data that selects where another file reports."""
+    if CHOSEN_BY not in given.files:
+        return None
+    reader = stack.enter_context(NpzReader(given.files[CHOSEN_BY], what="calibration"))
+    check_data(reader, given.options.input_specs)
+    return reader
+
+
+def _marks(reported: int, selected: int) -> NDArray[Any]:
+    import numpy as np
+
+    return np.repeat(np.array([[0], [1]], np.uint8), [reported, selected], axis=0)
 
 
 def _meant(reader: NpzReader, options: ReferenceOptions) -> Sequence[int]:
@@ -162,7 +189,7 @@ def _refuse_not_finite(outputs: Mapping[str, NDArray[Any]], index: int) -> None:
 def _register(source: Format, runtime: Runtime) -> None:
     stage(
         name=f"reference-{source}",
-        version="3",
+        version="4",
         kind=Kind.REFERENCE,
         environment=runtime.builds_in,
         check=always,
