@@ -10,6 +10,7 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi_offline import FastAPIOffline
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
@@ -42,7 +43,7 @@ def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
             yield
         parts.ledger.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Edge model farm",
         version=__version__,
         summary="Models go in; verified files and honest numbers for each hardware target come out.",
