@@ -13,8 +13,10 @@ RUN apt-get update \
 WORKDIR /opt/farm
 COPY pyproject.toml README.md ./
 COPY hardware_profiles hardware_profiles
-COPY workers workers
-COPY farm farm
+COPY workers/__init__.py workers/__init__.py
+COPY workers/environments workers/environments
+COPY farm/__init__.py farm/__init__.py
+COPY farm/domain/__init__.py farm/domain/codec.py farm/domain/errors.py farm/domain/
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
     python3.11 -m venv .venv \
  && .venv/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
@@ -23,7 +25,6 @@ RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
  && .venv/bin/python -m pip uninstall --yes --quiet uv pip setuptools \
  && find .venv .envs -type d -name tests -prune -exec rm -rf {} + \
  && hardlink --ignore-time .envs
-COPY docker/health.py docker/health.py
 
 FROM ${BASE}
 RUN apt-get update \
@@ -33,6 +34,11 @@ RUN apt-get update \
  && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \
  && install -d -o farm -g farm -m 0711 /var/lib/farm
 COPY --from=build /opt/farm /opt/farm
+COPY hardware_profiles /opt/farm/hardware_profiles
+COPY workers /opt/farm/workers
+COPY farm /opt/farm/farm
+COPY docker/health.py /opt/farm/docker/
+RUN python3.11 -m compileall -q /opt/farm/workers /opt/farm/farm /opt/farm/docker
 ENV PATH=/opt/farm/.venv/bin:$PATH PYTHONUNBUFFERED=1 ORT_DISABLE_TELEMETRY=1 TORCH_FORCE_WEIGHTS_ONLY_LOAD=1 \
     HOME=/var/lib/farm FARM_WORK_DIR=/var/lib/farm/work FARM_CACHE_DIR=/var/lib/farm/cache
 USER 10001:10001

@@ -53,6 +53,30 @@ def test_what_it_installs_is_locked(path: Path) -> None:
     assert {name for line in wanted for name in line.split()} <= set(environments.names())
 
 
+@pytest.fixture(scope="module")
+def installer() -> set[str]:
+    """Name the farm's own files that installing environments loads."""
+    code = (
+        "import sys, workers.environments.__main__\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('farm', 'workers')), sep='\\n')"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {str(Path(line).relative_to(ROOT)) for line in told.stdout.splitlines()}
+
+
+@each
+def test_a_change_of_code_installs_nothing_again(path: Path, installer: set[str]) -> None:
+    """Given the layers that install packages; then they see just what installing loads, and the rest comes after."""
+    if path.stem == "services":
+        return
+    before, _, after = path.read_text().partition("RUN --mount")
+    copied = {name for line in re.findall(r"^COPY (.*) \S+$", before, re.M) for name in line.split()}
+
+    loaded = {name for name in installer if not name.startswith("workers/environments/")}
+    assert copied == loaded | {"pyproject.toml", "README.md", "hardware_profiles", "workers/environments"}
+    assert re.search(r"^COPY workers /opt/farm/workers\nCOPY farm /opt/farm/farm$", after, re.M)
+
+
 @each
 def test_its_health_check_is_one_of_those_there_are(path: Path) -> None:
     (asked,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", path.read_text(), re.M)
