@@ -6,7 +6,7 @@ from typing import Any
 
 from farm.cli.output import stdout
 from farm.domain.codec import decode
-from farm.domain.facts import ModelFacts
+from farm.domain.facts import Format, ModelFacts
 from farm.report.text import plain, size
 from farm.wire.jobs import ModelView, TargetView
 
@@ -35,7 +35,8 @@ def print_facts(view: ModelView, target: TargetView | None) -> None:
 
     facts = decode(ModelFacts, view.facts)
     table = Table.grid(padding=(0, 2))
-    for name, value in (*_lines(facts), *_target_lines(target), *_edge_tpu_lines(_edge_tpu(view, target))):
+    mapping = _edge_tpu_lines(_edge_tpu(view, target)) or _edge_tpu_way(facts, target)
+    for name, value in (*_lines(facts), *_target_lines(target), *mapping):
         table.add_row(Text(name, style="bold"), Text(plain(value, keep="\n")))
     stdout().print(table)
 
@@ -82,3 +83,16 @@ def _edge_tpu_lines(prediction: dict[str, Any] | None) -> list[tuple[str, str]]:
     if len(left) < len(operators):
         lines.append(f"{size(memory['cached_bytes'])} cached on chip, {size(memory['streamed_bytes'])} streamed")
     return [("edge tpu", "\n".join(lines))]
+
+
+def _edge_tpu_way(facts: ModelFacts, target: TargetView | None) -> list[tuple[str, str]]:
+    """Say how a model that is no TFLite yet comes to an Edge TPU."""
+    if target is None or EDGE_TPU not in target.runtimes or facts.format in (Format.TFLITE, Format.EDGETPU_TFLITE):
+        return []
+    steps = (
+        f"no prediction of a model of format {facts.format.value}: the compiler reads TFLite of whole int8. Make one:",
+        f"  farm submit MODEL -t {target.name} -r litert --recipe int8-full-integer --calibration DATA.npz --wait",
+        f"then look at what came out:  farm inspect model.tflite --target {target.name}",
+        f"or have it compiled at once: -r {EDGE_TPU} instead of -r litert (docs/edge-tpu.md)",
+    )
+    return [("edge tpu", "\n".join(steps))]

@@ -94,28 +94,35 @@ def summarize(
     """
     refuse_nonsense(runs, references, memory)
     kept = alike([run.times_us for run in runs])
-    pooled = sorted(time for times in kept for time in times)
-    batch = runs[0].batch
-    told = percentiles(pooled, batch)
-    bounded = {name: PERCENTILES[name] for name in PERCENTILES if is_told(name, len(pooled), batch)}
-    intervals = percentile_intervals(kept, bounded)
+    told = _latencies(kept, runs[0].batch)
     return {
         **figures(asked or Asked(), [(run.samples, run.elapsed_s) for run in runs], told["p99"]),
         "threads": runs[0].threads,
-        "estimated_inference_time": told["p50"],
         **told,
-        "ci95": list(intervals["p50"]),
-        "intervals": {name: list(intervals[name]) if name in intervals else None for name in PERCENTILES},
         "all_inference_times": [list(times) for times in kept],
         **_cpu_times("all_inference_cpu_times_us", runs),
         "samples_taken": [len(run.times_us) for run in runs],
-        "calls_per_sample": batch,
+        "calls_per_sample": runs[0].batch,
         "distribution": shape(kept),
         "process_spread_ratio": spread([statistics.median(times) for times in kept]),
         **_loads(runs),
         **_memory(runs, memory),
         **_references(references),
-        **(_ended(ended, intervals["p50"]) if ended else {}),
+        **(_ended(ended, told["ci95"]) if ended else {}),
+    }
+
+
+def _latencies(kept: Sequence[Sequence[float]], batch: int) -> dict[str, Any]:
+    """Give the percentiles of the stored samples, each with its interval where enough samples lie beyond it."""
+    pooled = sorted(time for times in kept for time in times)
+    told = percentiles(pooled, batch)
+    bounded = {name: PERCENTILES[name] for name in PERCENTILES if is_told(name, len(pooled), batch)}
+    intervals = percentile_intervals(kept, bounded)
+    return {
+        "estimated_inference_time": told["p50"],
+        **told,
+        "ci95": list(intervals["p50"]),
+        "intervals": {name: list(intervals[name]) if name in intervals else None for name in PERCENTILES},
     }
 
 
@@ -156,11 +163,11 @@ def _references(references: Sequence[ProcessRun]) -> dict[str, Any]:
     }
 
 
-def _ended(ended: Ended, interval: tuple[float, float]) -> dict[str, Any]:
+def _ended(ended: Ended, interval: Sequence[float]) -> dict[str, Any]:
     return {
         "stability": {
             "ended_by": ended.ending.value,
-            "interval_ratio": interval_ratio(interval),
+            "interval_ratio": interval_ratio((interval[0], interval[1])),
             "wanted_interval_ratio": ended.rule.interval_ratio,
             "processes_max": ended.rule.processes_max,
             "budget_s": ended.rule.budget_s,

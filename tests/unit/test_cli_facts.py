@@ -39,3 +39,16 @@ def test_operators_on_the_cpu_are_told_one_by_one(capsys: pytest.CaptureFixture[
     assert "predicted: 1 of 3 operators mapped" in shown
     assert "1 ELU: Operation not supported" in shown
     assert "2 ABS: Operation not supported" in shown
+
+
+def test_a_model_that_is_no_tflite_yet_is_told_the_way_to_an_edge_tpu(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = ModelFacts(format=Format.ONNX, inputs=(), outputs=())
+    source = ModelView(model="m", digest="0" * 64, state="inspected", facts=encode(facts))
+
+    print_facts(source, CORAL)
+    told = capsys.readouterr().out
+    assert "no prediction of a model of format onnx" in told
+    assert "farm submit MODEL -t coral-usb -r litert --recipe int8-full-integer" in told
+
+    print_facts(source, CORAL.model_copy(update={"runtimes": ["litert"]}))
+    assert "edge tpu" not in capsys.readouterr().out
