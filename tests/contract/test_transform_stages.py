@@ -15,7 +15,7 @@ from farm.domain.codec import decode
 from farm.domain.facts import Format
 from farm.domain.stage import TRANSFORMS, Kind, StageSpec
 from tests.child_processes import STARTED, refused
-from tests.stage_fixtures import Answer, Call
+from tests.stage_fixtures import Answer, Call, models
 from tests.transform_fixtures import (
     CUBE,
     Source,
@@ -126,6 +126,19 @@ def test_a_command_repeats_it(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", [s for s in STAGES if s.name not in REPEATED], ids=lambda spec: spec.name)
 def test_every_command_repeats_it(spec: StageSpec, tmp_path: Path) -> None:
     assert repeated_db(answer(spec), spec.environment, tmp_path, spec.target) >= least_db(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["onnx-to-tflite", "onnx-to-tflite-via-torch", "onnx-to-tf-savedmodel", "quantize-onnx-float16"]
+)
+def test_a_command_reads_a_model_that_comes_with_its_data(name: str, tmp_path: Path) -> None:
+    """Given a folder of an ONNX file and its weights; then the command reads the folder."""
+    spec = load_specs()[name]
+    source = dataclasses.replace(sources()[Format.ONNX], path=models() / "external_onnx")
+    found = compared_in(spec.environment, {name: call(name, source)})[name]
+
+    assert repeated_db(found, spec.environment, tmp_path, spec.target) >= FLOAT_DB
 
 
 def test_a_layout_that_shapes_do_not_show_is_found() -> None:

@@ -42,6 +42,11 @@ def load_inlined(path: Path) -> onnx.ModelProto:
     return model
 
 
+def named_in_commands(path: Path) -> str:
+    """Name a model's file, or the folder that it comes in with its data, as commands that repeat a call do."""
+    return "model" if path.is_dir() else "model.onnx"
+
+
 def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put the body of every function of the model's own in the place of its calls, as exporters of 2023 wrote them.
 
@@ -72,12 +77,19 @@ def write_inlined(path: Path, copy: Path) -> Path | None:
     """
     import onnx
 
-    if not onnx.load(entry_file(path, SUFFIXES), load_external_data=False).functions:
+    if not has_functions(path):
         return None
     model = load_inlined(path)
     with tool_call("onnx"):
         onnx.save(model, copy)
     return copy
+
+
+def has_functions(path: Path) -> bool:
+    """Tell whether a model has functions of its own."""
+    import onnx
+
+    return bool(onnx.load(entry_file(path, SUFFIXES), load_external_data=False).functions)
 
 
 def inliner_errors() -> tuple[type[Exception], ...]:

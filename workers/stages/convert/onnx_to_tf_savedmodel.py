@@ -16,6 +16,7 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.convert.onnx_to_tflite_via_torch import NEEDS_TORCHVISION, UNKNOWN, torch_module
+from workers.stages.onnx_files import named_in_commands
 from workers.stages.samples import Ranges
 from workers.stages.saved_models import LOWER_PRELOAD, LOWER_TOOLS, save_module, signature_names
 from workers.stages.tool_calls import python_command, python_specs
@@ -28,7 +29,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tf-savedmodel",
-    version="2",
+    version="3",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.ONNX,
@@ -57,7 +58,8 @@ def run(given: StageInput) -> StageOutput:
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
             "from workers.stages.convert.onnx_to_tf_savedmodel import convert",
-            f"convert(Path('model.onnx'), {python_specs(inputs)}, {outputs!r}, Path('model'), "
+            f"convert(Path({named_in_commands(given.files['model'])!r}), {python_specs(inputs)}, {outputs!r}, "
+            "Path('saved_model'), "
             f"ranges={ranges_of(given)!r})",
         ),
     )

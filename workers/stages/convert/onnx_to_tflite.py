@@ -17,8 +17,8 @@ from typing import Any
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
-from workers.stages.onnx_files import load_inlined
-from workers.stages.tool_calls import tool_call
+from workers.stages.onnx_files import has_functions, load_inlined, named_in_commands
+from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract, proven
 
 ROUNDS = 3
@@ -31,7 +31,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tflite",
-    version="2",
+    version="3",
     kind=Kind.CONVERT,
     environment="onnx2tf",
     source=Format.ONNX,
@@ -51,18 +51,31 @@ def run(given: StageInput) -> StageOutput:
     private = given.work / "model.onnx"
     _simplify(given.files["model"], private, {spec.name: list(spec.static_shape) for spec in inputs})
     written = _convert(private, given.work / "onnx2tf", _kept(inputs))
-    return proven(given, written, source=Format.ONNX, target=Format.TFLITE, reproduce=command(inputs))
+    repeated = command(inputs, _copying(given.files["model"]))
+    return proven(given, written, source=Format.ONNX, target=Format.TFLITE, reproduce=repeated)
 
 
-def command(inputs: tuple[TensorSpec, ...]) -> str:
-    """Return the commands that do what this stage does, in the folder of model.onnx."""
+def command(inputs: tuple[TensorSpec, ...], copying: str = "cp model.onnx copy.onnx") -> str:
+    """Return the commands that do what this stage does, beside the model; `copying` leaves copy.onnx."""
     shapes = [f"{spec.name}:{','.join(map(str, spec.static_shape))}" for spec in inputs]
     simplify = shlex.join(["onnxsim", "copy.onnx", "copy.onnx", "--overwrite-input-shape", *shapes])
     kept = _kept(inputs)
     convert = shlex.join(
         ["onnx2tf", "-i", "copy.onnx", "-o", "converted", "-nuo", "-n", *(["-kat", *kept] if kept else [])]
     )
-    return " && ".join(["cp model.onnx copy.onnx", *[simplify] * ROUNDS, convert])
+    return " && ".join([copying, *[simplify] * ROUNDS, convert])
+
+
+def _copying(model: Path) -> str:
+    """Write the command that leaves copy.onnx, one file without functions: other models are copied as they are."""
+    if not model.is_dir() and not has_functions(model):
+        return "cp model.onnx copy.onnx"
+    return python_command(
+        "import onnx",
+        "from pathlib import Path",
+        "from workers.stages.onnx_files import load_inlined",
+        f"onnx.save(load_inlined(Path({named_in_commands(model)!r})), 'copy.onnx')",
+    )
 
 
 def _simplify(source: Path, private: Path, shapes: dict[str, list[int]]) -> None:

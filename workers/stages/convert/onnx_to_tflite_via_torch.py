@@ -24,7 +24,7 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.stages.convert.onnx_operators import refused_operators
 from workers.stages.litert_torch_call import PRELOAD, TOOLS, convert_module
-from workers.stages.onnx_files import fix_axes, load_inlined
+from workers.stages.onnx_files import fix_axes, load_inlined, named_in_commands
 from workers.stages.samples import Ranges, example_tensors
 from workers.stages.tool_calls import python_command, python_specs, tool_call
 from workers.stages.transforms import given_contract, proven, ranges_of
@@ -45,7 +45,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="onnx-to-tflite-via-torch",
-    version="2",
+    version="3",
     kind=Kind.CONVERT,
     environment="builder",
     source=Format.ONNX,
@@ -74,7 +74,8 @@ def run(given: StageInput) -> StageOutput:
             "from pathlib import Path",
             "from farm.domain.facts import TensorSpec",
             "from workers.stages.convert.onnx_to_tflite_via_torch import convert",
-            f"convert(Path('model.onnx'), {python_specs(inputs)}, Path('model.tflite'), ranges={ranges_of(given)!r})",
+            f"convert(Path({named_in_commands(given.files['model'])!r}), {python_specs(inputs)}, Path('model.tflite'), "
+            f"ranges={ranges_of(given)!r})",
         ),
     )
 

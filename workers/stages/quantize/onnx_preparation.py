@@ -15,7 +15,7 @@ from farm.domain.errors import ConversionFailed
 from farm.domain.facts import TensorSpec
 from farm.domain.stage import StageInput
 from workers.runtimes.onnxruntime import refusals
-from workers.stages.onnx_files import fix_axes, load_inlined, number_tensors, raise_opset
+from workers.stages.onnx_files import fix_axes, load_inlined, named_in_commands, number_tensors, raise_opset
 from workers.stages.tool_calls import python_specs, tool_call
 from workers.stages.transforms import interface
 
@@ -70,7 +70,7 @@ def prepare_model(source: Path, path: Path, input_specs: tuple[TensorSpec, ...])
 
 def prepare_lines(given: StageInput) -> tuple[str, ...]:
     """Return lines of Python that write prepared.onnx as the stage did, for a command that repeats a call."""
-    model = "model" if given.files["model"].is_dir() else "model.onnx"
+    model = named_in_commands(given.files["model"])
     return (
         "from pathlib import Path",
         "from farm.domain.facts import TensorSpec",
