@@ -14,7 +14,7 @@ MB = 1_000_000
 ADDED_MB = {
     ("control", "amd64"): 400,
     ("services", "amd64"): 400,
-    ("builder", "amd64"): 6500,
+    ("builder", "amd64"): 5500,
     ("worker-x86", "amd64"): 800,
     ("worker-edgetpu", "amd64"): 420,
     ("worker-arm64", "arm64"): 320,
