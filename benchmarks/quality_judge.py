@@ -79,7 +79,8 @@ def judge(case: Case, points: Sequence[Point]) -> dict[str, Any]:
         speed_up = base / one.cpu_ms if base and one.cpu_ms else None
         told.append(asdict(one) | {"speed_up": speed_up, "relation": relation.value, "beside_the_answer": text})
     by_relation = {each: [one["name"] for one in told if one["relation"] == each.value] for each in Relation}
-    lost, unknown = by_relation[Relation.BETTER] + by_relation[Relation.UNMATCHED], by_relation[Relation.ABSENT]
+    lost = by_relation[Relation.BETTER] + by_relation[Relation.UNMATCHED]
+    unknown = [*by_relation[Relation.ABSENT], *_all_broken(points)]
     why_not = _no_answer(answer, least_db)
     wrong = [one.name for one in points if one.cell and one.is_file and one.error]
     silent, untold = _slower(points)
@@ -135,6 +136,12 @@ def judge_search(
         "olive_here": {"seconds": olive_seconds, "ways": olive_ways},
         "reached": None if eight_s is None else eight_s < OLIVE_EIGHT_S,
     }
+
+
+def _all_broken(points: Sequence[Point]) -> list[str]:
+    """Say that Olive was not compared where nothing of it runs: that is rather the bench's fault than its own."""
+    ways = [one for one in points if one.name.startswith("Olive") and not one.is_absent]
+    return ["Olive, of which no file runs"] if ways and all(one.error for one in ways) else []
 
 
 def _aim(is_missed: bool, *, is_unknown: bool) -> bool | None:

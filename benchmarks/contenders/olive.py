@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -54,17 +55,31 @@ def bench_samples(data_dir=None, **kwargs):
 """
 
 
+class _Heard(logging.Handler):
+    """Keep what Olive logs of a failure, since it raises none."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[1] if record.exc_info else None
+        self.last = f"{type(raised).__name__}: {raised}"[:300] if raised is not None else record.getMessage()[:300]
+
+
 def main(model: Path, samples: Path, folder: Path) -> dict[str, Any]:
     run = importlib.import_module("olive.workflows").run
     script, found = folder / "bench_samples.py", {}
     script.write_text(SCRIPT)
+    heard = _Heard(logging.ERROR)
+    logging.getLogger("olive").addHandler(heard)
     for number, (name, way) in enumerate(WAYS.items()):
+        heard.last = ""
         into = folder / f"way{number}"
         started = time.monotonic()
         try:
             run(_config(model, samples, script, way, into))
             made = sorted(path for path in into.rglob("*.onnx"))
-            told: dict[str, Any] = {"path": str(made[0])} if made else {"error": "it wrote no file"}
+            why = f"it wrote no file: {heard.last or 'it does not say why'}"
+            told: dict[str, Any] = {"path": str(made[0])} if made else {"error": why}
         except Exception as exc:
             told = {"error": f"{type(exc).__name__}: {exc}"[:300]}
         found[name] = told | {"seconds": time.monotonic() - started}
@@ -95,7 +110,7 @@ def _config(model: Path, samples: Path, script: Path, way: dict[str, Any], into:
         "passes": {"tidy": TIDY, "opset": OPSET, "way": way},
         "output_dir": str(into),
         "cache_dir": str(into.with_suffix(".cache")),
-        "log_severity_level": 3,
+        "log_severity_level": 2,
     }
 
 

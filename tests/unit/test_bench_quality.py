@@ -118,6 +118,13 @@ def test_who_could_not_take_part_is_not_matched() -> None:
     assert judged["verdict"] == "matched or dominated every point; not compared: Olive"
 
 
+def test_where_no_file_of_olive_runs_it_was_not_compared() -> None:
+    broken = [Point(f"Olive {name}", None, error="it wrote no file") for name in ("static int8", "float16")]
+
+    assert is_matched(told(*broken)) is None
+    assert is_matched(told(*broken, Point("Olive dynamic int8", None, cpu_ms=50.0, sqnr_db=15.0))) is True
+
+
 def test_the_best_known_by_hand_takes_part_though_it_is_not_measured_here() -> None:
     slow = replace(WON, cpu_ms=5.3, sqnr_db=18.0, mask_iou=0.98)
     vague = replace(WON, cpu_ms=5.0, sqnr_db=18.0, mask_iou=0.9)
