@@ -29,7 +29,7 @@ option = {int8-static = {calibration_method = "Percentile"}, sparse-structured =
 [[model]]
 path = "det.onnx"
 name = "detector"
-input = ["x:0:float32[1,3,640,640]"]
+input = ["x:0:float32[1,3,640,640] in 0..255"]
 calibration = "data/photos.npz"
 preprocessing = {mean = [0.5], std = [0.5]}
 
@@ -63,7 +63,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert job.option == {"int8-static": {"calibration_method": "Percentile"}, "sparse-structured": {"share": 0.5}}
     first, second = job.models
     assert (first.path, first.calibration) == (tmp_path / "det.onnx", tmp_path / "data/photos.npz")
-    assert (first.name, first.inputs) == ("detector", ("x:0:float32[1,3,640,640]",))
+    assert (first.name, first.inputs) == ("detector", ("x:0:float32[1,3,640,640] in 0..255",))
     assert (str(second.path), second.metric) == ("/models/digits.pt2", "top1")
     assert (first.builder, second.builder) == (None, tmp_path / "build.py")
 
