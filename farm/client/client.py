@@ -56,6 +56,21 @@ class Measuring(TypedDict, total=False):
     latency_bound_ms: float | None
 
 
+class Asked(Measuring, total=False):
+    """What a job asks for, in the words of the request; what is left out is the farm's choice."""
+
+    runtimes: Sequence[str] | None
+    recipes: Sequence[str] | None
+    formats: Sequence[str] | None
+    constraints: Sequence[str]
+    objective: Objective | None
+    max_runtime_seconds: float | None
+    name: str | None
+    labels: Mapping[str, str] | None
+    host: str | None
+    options: Mapping[str, Mapping[str, Any]] | None
+
+
 class Client:
     """A session with a farm.
 
@@ -96,26 +111,16 @@ class Client:
         models: Models,
         targets: str | Sequence[str],
         *,
-        runtimes: Sequence[str] | None = None,
-        recipes: Sequence[str] | None = None,
-        formats: Sequence[str] | None = None,
         inputs: InputSpecs = (),
         calibration: Arrays | None = None,
         evaluation: Arrays | None = None,
         metric: str | None = None,
         preprocessing: Mapping[str, Any] | None = None,
         builder: ModelPath | None = None,
-        constraints: Sequence[str] = (),
-        objective: Objective | None = None,
         max_measurement_age: str | float = 0.0,
-        max_runtime_seconds: float | None = None,
-        name: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        host: str | None = None,
-        options: Mapping[str, Mapping[str, Any]] | None = None,
         wait: bool = False,
         on_bytes: OnBytes | None = None,
-        **measuring: Unpack[Measuring],
+        **asked: Unpack[Asked],
     ) -> Job:
         """Upload models and submit one job over models x targets x runtimes x recipes.
 
@@ -127,9 +132,8 @@ class Client:
         samples on the first axis, or a folder of pictures that `preprocessing` makes inputs of. `builder` is the Python
         file whose build() returns the module of a state_dict. `options` sets those of stages, by recipe or by stage:
         {"int8-static": {"calibration_method": "Percentile"}}.
-        `max_measurement_age` is in seconds, or text such as "24h". `measuring` are `scenario`, `threads` (several are
-        swept), `sustained_s`, `samples_per_query`, `target_qps` and `latency_bound_ms`. `on_bytes` is called with
-        (file name, bytes sent, size in bytes).
+        `max_measurement_age` is in seconds, or text such as "24h". `threads` are swept where they are several.
+        `on_bytes` is called with (file name, bytes sent, size in bytes). `asked` are the fields of `Asked`.
 
         Raises:
             RequestError: what was submitted is at fault; the message holds every reason.
@@ -137,21 +141,10 @@ class Client:
         """
         age_s, resolved = parse_duration(max_measurement_age), self.resolve_targets(targets)
         shared = Model("", None, inputs, calibration, evaluation, metric, preprocessing, builder)
-        request = JobRequest(
-            models=self._upload(models, shared, on_bytes),
-            targets=resolved,
-            runtimes=list(runtimes) if runtimes else None,
-            recipes=list(recipes) if recipes else None,
-            formats=list(formats) if formats else None,
-            constraints=list(constraints),
-            objective=objective,
-            name=name,
-            labels=dict(labels or {}),
-            host=host,
-            options={section: dict(named) for section, named in (options or {}).items()},
-            max_measurement_age_s=age_s,
-            max_runtime_seconds=max_runtime_seconds,
-            **measuring,
+        uploaded = self._upload(models, shared, on_bytes)
+        said = {name: _listed(value) for name, value in asked.items() if value not in (None, (), [], {})}
+        request = JobRequest.model_validate(
+            {"models": uploaded, "targets": resolved, "max_measurement_age_s": age_s, **said}
         )
         job = self.send(request)
         return job.wait() if wait else job
@@ -269,6 +262,13 @@ class Client:
             f"Target 'auto' needs one live host on this machine ({platform.node()}) that can measure; {found}.",
             remedy="Name the profile with --target (see `farm hosts`), or start a worker with `farm up`.",
         )
+
+
+def _listed(value: object) -> object:
+    """Make any sequence a list and any mapping a dict, as the request has them."""
+    if isinstance(value, Mapping):
+        return {name: _listed(inner) for name, inner in value.items()}
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _as_list(models: Models) -> list[Model]:
