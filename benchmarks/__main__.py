@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -46,6 +47,8 @@ def compare_quality(wanted: list[str]) -> int:
 
 
 def main(wanted: list[str]) -> int:
+    """Run what is wanted; ended by a signal, the farm that was brought up is taken down all the same."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     if wanted[:1] == ["quality"]:
         return compare_quality(wanted[1:])
     known = [*ALONE, *PARTS]
