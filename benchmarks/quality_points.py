@@ -52,7 +52,7 @@ def measured(shop: Workshop, contenders: Sequence[Contender], say: Say) -> list[
             found = faithful[one.name]
             if isinstance(found, str) or one.name in errors:
                 continue
-            if number and not _races_on(one, shop.case, found[0], times):
+            if number and not races_on(one, shop.case, found[0], times):
                 continue
             told = _process(shop, one, {})
             if isinstance(told, str):
@@ -62,7 +62,7 @@ def measured(shop: Workshop, contenders: Sequence[Contender], say: Say) -> list[
     return [_point(one, errors.get(one.name, faithful[one.name]), times.get(one.name, [])) for one in contenders]
 
 
-def _races_on(one: Contender, case: Case, fidelity: float, times: Mapping[str, list[dict[str, float]]]) -> bool:
+def races_on(one: Contender, case: Case, fidelity: float, times: Mapping[str, list[dict[str, float]]]) -> bool:
     """Tell whether more rounds may change what is said of a file: who is far off, or not near enough, has one."""
     answer = next((found for name, found in times.items() if name.startswith(ANSWER)), None)
     if one.name.startswith(ANSWER) or one.is_front or (one.cell is not None and one.cell[1] == BASELINE):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from benchmarks import quality
 from benchmarks.quality import answered_first
 from benchmarks.quality_contenders import Contender
 from benchmarks.quality_judge import ANSWER, BASE, Point, judge, judge_search
-from benchmarks.quality_models import Case, parted
+from benchmarks.quality_models import Case, CaseFailed, parted
+from benchmarks.quality_points import races_on
+from benchmarks.stand import Stand
 
 FLOAT = Point("onnxruntime float32", BASE, cpu_ms=10.0, wall_ms=11.0, sqnr_db=120.0, is_front=True)
 WON = Point(f"{ANSWER} (openvino int8-static)", ("openvino", "int8-static"), cpu_ms=5.0, wall_ms=6.0, sqnr_db=22.0)
@@ -210,3 +215,44 @@ def test_fewer_than_eight_candidates_say_nothing_of_eight() -> None:
     report = {"answer": {"winner": loser("won"), "losers": [loser("r1")]}}
 
     assert judge_search(report, seconds=9.0, olive_seconds=None, olive_ways=0)["reached"] is None
+
+
+@pytest.mark.parametrize(("within_s", "verdict"), [(1200.0, "the source does not run"), (-1.0, "not begun")])
+def test_what_was_done_is_written_whatever_comes_after(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, within_s: float, verdict: str
+) -> None:
+    def failing() -> Case:
+        assert json.loads((tmp_path / "quality.json").read_text())["cases"][0]["case"] == "net"
+        raise CaseFailed("the source does not run")
+
+    def cases(*_: object) -> dict[str, Callable[[], Case]]:
+        return {"net": lambda: Case("net", Path("net.onnx"), "onnxruntime", {}, {}), "broken": failing}
+
+    def judged(_stand: object, case: Case, _say: object) -> dict[str, Any]:
+        monkeypatch.setattr(quality, "WITHIN_S", within_s)
+        return {"case": case.name, "verdict": "matched", "points": []}
+
+    monkeypatch.setattr(quality, "RESULT", tmp_path / "quality.json")
+    monkeypatch.setattr(quality, "cases", cases)
+    monkeypatch.setattr(quality, "_case", judged)
+
+    found = quality.run(cast(Stand, None), [], lambda line: None)
+
+    assert [one["case"] for one in found] == ["net", "broken"]
+    assert found[1]["verdict"].startswith(verdict)
+    assert found[1]["aims"] == {}
+    assert json.loads((tmp_path / "quality.json").read_text())["cases"] == found
+
+
+def test_only_rivals_are_timed_more_than_once() -> None:
+    case = Case("net", Path("net.onnx"), "onnxruntime", {}, {})
+    times = {f"{ANSWER} (a)": [{"cpu_us": 100.0}], "near": [{"cpu_us": 120.0}], "far": [{"cpu_us": 140.0}]}
+
+    def goes_on(name: str, sqnr_db: float = 30.0, **more: Any) -> bool:
+        return races_on(Contender(name, "onnxruntime", Path("x"), **more), case, sqnr_db, times)
+
+    assert goes_on("near")
+    assert not goes_on("near", 10.0)
+    assert not goes_on("far")
+    assert goes_on("far", is_front=True)
+    assert goes_on("far", cell=BASE)
