@@ -72,7 +72,9 @@ def _machine(p: Profile) -> Iterator[tuple[str, str]]:
         yield "memory", f"{p.memory_min_bytes / 1e6:,.0f} MB at least"
     for device in p.accelerators:
         places = [*(f"USB {i}" for i in device.usb_ids), *(f"PCI {i}" for i in device.pci_ids), *device.device_nodes]
-        yield f"accelerator {device.name}", f"at {', '.join(places)}"
+        versions = " or ".join(map(str, device.runtime_versions))
+        runtime = f"; its library is of runtime {versions}" if versions else ""
+        yield f"accelerator {device.name}", f"at {', '.join(places)}{runtime}"
     if p.limits.max_model_bytes:
         yield "largest model", f"{p.limits.max_model_bytes / 1e6:,.0f} MB"
     if p.limits.max_process_bytes:

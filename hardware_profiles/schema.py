@@ -60,13 +60,19 @@ class IdentityEvidence(Section):
 
 
 class Accelerator(Section):
-    """A device the host must have, by any of its ids."""
+    """A device the host must have, by any of its ids.
+
+    A worker whose library for it is of a runtime version that is not listed does not start; of none listed, any does.
+    """
 
     name: Name
     usb_ids: tuple[BusId, ...] = ()
     pci_ids: tuple[BusId, ...] = ()
     device_nodes: tuple[str, ...] = Field(default=(), description="file names under /dev, globs allowed")
     memory_bytes: int | None = Field(default=None, gt=0, description="on-chip memory for parameters")
+    runtime_versions: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="as the device's library tells its own (libedgetpu: RuntimeVersion)"
+    )
 
     @model_validator(mode="after")
     def _can_be_found(self) -> Accelerator:

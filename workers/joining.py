@@ -5,24 +5,26 @@ from __future__ import annotations
 import platform
 import re
 import secrets
+from contextlib import suppress
 
 from pydantic import SecretStr
 
 from farm.domain.catalogue import OWN_QUEUE
 from farm.domain.codec import encode
-from farm.domain.errors import ProfileMismatch, UnknownName
+from farm.domain.errors import EnvironmentMissing, ProfileMismatch, UnknownName
 from farm.settings import Settings
 from farm.wire.hosts import Attestation
 from hardware_profiles.loader import load_profiles
 from hardware_profiles.schema import Profile, near_misses
 from workers import environments
 from workers.edgetpu.compiler import PROGRAM, program_digest
+from workers.edgetpu.library import LIBRARY, open_library
 from workers.host.attest import identify, mismatches
 from workers.host.facts import HostFacts
 from workers.link import FarmLink
 from workers.runtimes import load_runtimes
 
-AUTO = "auto"
+AUTO, EDGE_TPU = "auto", "edgetpu"
 
 
 def place(config: Settings, link: FarmLink, profile: str) -> tuple[Settings, str]:
@@ -66,8 +68,8 @@ def choose_profile(name: str, facts: HostFacts) -> tuple[Profile, bool]:
 
 
 def version_mismatches(profile: Profile) -> list[str]:
-    """List the runtimes whose environment pins another version than the profile allows, one full sentence each."""
-    told = []
+    """List the runtimes of another version than the profile allows, and of accelerators', one full sentence each."""
+    told = accelerator_mismatches(profile)
     for name, use in profile.runtimes.items():
         package = load_runtimes()[name].tools[0]
         version = environments.pins(use.environment).get(package)
@@ -78,6 +80,29 @@ def version_mismatches(profile: Profile) -> list[str]:
                 f"{profile.name} allows {allowed}."
             )
     return told
+
+
+def accelerator_mismatches(profile: Profile) -> list[str]:
+    """List the accelerators whose library is of a runtime version that the profile does not allow.
+
+    A library that is missing, or tells no version, is left to the runtime, which refuses its steps by name.
+    """
+    told = []
+    for device in profile.accelerators:
+        here = edgetpu_runtime() if device.name == EDGE_TPU and device.runtime_versions else None
+        if here is not None and here not in device.runtime_versions:
+            allowed = " or ".join(map(str, device.runtime_versions))
+            told.append(
+                f"Accelerator {device.name}: {LIBRARY} on this host is runtime {here}; {profile.name} allows {allowed}."
+            )
+    return told
+
+
+def edgetpu_runtime() -> int | None:
+    """Ask libedgetpu for its runtime version; None where it is not installed or does not tell."""
+    with suppress(EnvironmentMissing):
+        return open_library().runtime_version
+    return None
 
 
 def attestation(
