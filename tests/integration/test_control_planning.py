@@ -68,6 +68,20 @@ def test_what_inspection_made_of_pictures_is_what_the_source_is_run_on(farm: Far
     assert any("3 different samples" in note for note in plan.results[0].notes)
 
 
+def test_the_range_that_a_request_gives_an_input_reaches_the_ledgers_steps(farm: Farm) -> None:
+    """Given an ONNX file, which can't say it."""
+    plan = decode(Plan, inspected(farm, inputs=["image:float32[1,3,8,8] in -1..255"]).plan)
+
+    assert {str(step.options["ranges"]) for step in plan.steps.values()} == {"{'image': [-1.0, 255.0]}"}
+
+
+def test_a_range_of_no_value_is_refused_before_any_step(farm: Farm) -> None:
+    refused = inspected(farm, inputs=["image:float32[1,3,8,8] in 255..-1"])
+
+    assert refused.state == "refused"
+    assert "'255..-1', which is not LOW..HIGH" in refused.reasons[0]["message"]
+
+
 def test_pictures_that_were_prepared_otherwise_than_the_request_declares_are_refused(farm: Farm) -> None:
     job = inspected(farm, preprocessing=DECLARED | {"resize": [9, 9]})
 
