@@ -43,6 +43,14 @@ _NAMED_LAYOUTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """A model's tensors in the file's order, where the model itself need not be open."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """A contract, and the lowest SQNR (dB) of any output on the probe that proved it."""
 
@@ -156,7 +164,7 @@ def compose(first: Contract, second: Contract) -> Contract:
     return Contract(inputs, outputs, tuple(dict.fromkeys((*kept, *added, *_told(inputs, outputs)))))
 
 
-def bind_unchanged(given: Contract, model: Session, artifact: Session) -> Contract:
+def bind_unchanged(given: Contract, model: Declared, artifact: Session | Declared) -> Contract:
     """Bind an artifact that keeps its model's tensors, by name or else by their order in the files.
 
     Raises:

@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from farm.domain.artifact import Contract
-from farm.domain.errors import BadRequest, ConversionFailed, EnvironmentMissing, HostError
-from farm.domain.facts import Format, ModelFacts, TensorSpec
+from farm.domain.errors import BadRequest, ConversionFailed, EnvironmentMissing
+from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
 from workers.edgetpu.compiled import Compiled, read_compiled
@@ -36,11 +36,8 @@ from workers.edgetpu.model import declared_specs, read_model
 from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.contracts import bind_unchanged
+from workers.stages.contracts import Declared, bind_unchanged
 from workers.stages.transforms import given_contract
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NOT_QUANTIZED = "Model not quantized"
 BESIDE = "beside-"
@@ -66,22 +63,6 @@ class EdgeTpuOptions(Options):
     compile_timeout_s: int = 180
     compiler_sha256: str | None = None
     recipe: str = BASELINE
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A file's tensors as it declares them."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    @staticmethod
-    def of(path: Path) -> Declared:
-        model = read_model(path.read_bytes())
-        return Declared(declared_specs(model, model.inputs), declared_specs(model, model.outputs))
-
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        raise HostError("A model compiled for the Edge TPU runs where a device is.")
 
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions) -> Verdict:
@@ -229,8 +210,13 @@ def _segments(made: Compilation, folder: Path) -> Path:
 def _contract(given: StageInput, model: Path, made: Compilation) -> Contract:
     """Bind the compiled file's tensors, as it declares them: nothing here could run it."""
     parts = [path for path in made.files if path.name.startswith(model.stem)]
-    first, last = Declared.of(parts[0]), Declared.of(parts[-1])
-    return bind_unchanged(given_contract(given), Declared.of(model), Declared(first.inputs, last.outputs))
+    first, last = _declared(parts[0]), _declared(parts[-1])
+    return bind_unchanged(given_contract(given), _declared(model), Declared(first.inputs, last.outputs))
+
+
+def _declared(path: Path) -> Declared:
+    model = read_model(path.read_bytes())
+    return Declared(declared_specs(model, model.inputs), declared_specs(model, model.outputs))
 
 
 def _facts(compiler: Compiler, made: Compilation, parts: list[Compiled], predicted: Prediction) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from farm.domain.stage import Options, StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
 from workers.runtimes.binding import to_artifact, to_source
 from workers.stages.compare.numerics import OutputError
-from workers.stages.contracts import all_finite, bind_unchanged, prove
+from workers.stages.contracts import Declared, all_finite, bind_unchanged, prove
 from workers.stages.npz import NpzReader
 from workers.stages.samples import SEED, Feeds, iterate_samples, seeded_probe, split_rows
 from workers.stages.tool_calls import python_specs
@@ -136,7 +136,8 @@ class Judge:
 
     `kind` is the format of the files, and of files["model"] unless `source_kind` says another. Tensors keep dtype
     and layout, and are bound by name or order; with `known_as`, the name that the tool gave to an input by the model's,
-    they may be integers, and a sample tells which is which.
+    they may be integers, and a sample tells which is which. The float model is closed once it has answered: a tool that
+    quantizes a large one needs the memory.
     """
 
     def __init__(
@@ -153,8 +154,9 @@ class Judge:
         self._names = (f"{prefix}_{at}.{self.suffix}" for at in itertools.count())
         self._selection, self._known_as = selection, known_as
         self._model = given_contract(given)
-        self._source = runtime_of(source_kind or kind).load(given.files["model"])
-        self._expected = [self._source.run(feed) for feed in selection]
+        source = runtime_of(source_kind or kind).load(given.files["model"])
+        self._expected = [source.run(feed) for feed in selection]
+        self._declared = Declared(source.inputs, source.outputs)
 
     def new_path(self) -> Path:
         """Name a file that is not there yet."""
@@ -168,7 +170,7 @@ class Judge:
         """
         artifact = open_artifact(self.kind, path)
         if self._known_as is None:
-            contract = bind_unchanged(self._model, self._source, artifact)
+            contract = bind_unchanged(self._model, self._declared, artifact)
         else:
             probe = self._selection[0], self._expected[0]
             contract = prove(self._model, *probe, artifact, known_as=self._known_as).contract
