@@ -10,6 +10,7 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -49,7 +50,7 @@ def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
         summary="Models go in; verified files and honest numbers for each hardware target come out.",
         lifespan=life,
         redoc_url=None,
-        generate_unique_id_function=lambda route: route.name,
+        generate_unique_id_function=operation_id,
     )
     app.state.context = parts
     problems.install(app)
@@ -58,6 +59,11 @@ def create_app(config: Settings, pages: Pages | None = None) -> FastAPI:
     if pages is not None:
         app.include_router(pages(ApiViews(parts)))
     return app
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation of the documents by its part of the API: `show` of jobs and of models are two."""
+    return "_".join([*route.path_format.split("/")[2:3], route.name])
 
 
 def prepare(config: Settings) -> None:

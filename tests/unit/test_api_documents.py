@@ -33,3 +33,11 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
 def test_the_page_shows_the_routes_of_this_version(client: TestClient) -> None:
     assert "url: '/openapi.json'" in client.get("/docs").text
     assert "/v1/jobs" in client.get("/openapi.json").json()["paths"]
+
+
+def test_every_operation_has_a_name_of_its_own(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    named = [operation["operationId"] for methods in paths.values() for operation in methods.values()]
+
+    assert "jobs_show" in named
+    assert sorted(named) == sorted(set(named))
