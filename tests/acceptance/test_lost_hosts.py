@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,6 +158,12 @@ def lost_attempts(far: Far, job: str) -> int:
     return sum(log["state"] == "lost" for log in listed if log["stage"].startswith("measure-"))
 
 
+def broken_attempts(far: Far, job: str) -> Counter[str]:
+    """Count the attempts that failed on the host, per step; what its peer took again for noise is not among them."""
+    listed = json.loads(far.farm.command("logs", job, "--json").stdout)
+    return Counter(log["step"] for log in listed if log["host"] == HOST and log["state"] == "failed")
+
+
 @pytest.mark.parametrize(
     ("cut_s", "loses_its_lease"),
     [(4, False), (30, True), (BUDGET_S + 45, True)],
@@ -220,17 +227,17 @@ def start_full(far: Far) -> None:
 def test_what_a_full_host_fails_is_done_by_its_healthy_peer(far: Far) -> None:
     """Both serve one target. The full host is idle at once, and would take all three attempts of a step."""
     start_full(far)
-    failed = 0
     for _ in range(5):
         done = far.farm.command("submit", str(REFERENCE), "-t", far.view()["profile"], "-r", "onnxruntime", "--json")
-        result = far.end(json.loads(done.stdout)["job"])
+        job = json.loads(done.stdout)["job"]
+        result = far.end(job)
 
         assert result["state"] == "succeeded", result
         new = [step for step in result["steps"] if not step["reused"]]
         assert {step["host"] for step in new if step["stage"].startswith(("compare-", "measure-"))} == {"builder"}
-        assert all(step["attempts"] <= 2 for step in new), new
-        failed += sum(step["attempts"] == 2 for step in new)
-        if failed:
+        broke = broken_attempts(far, job)
+        assert max(broke.values(), default=0) <= 1, "a step that broke on the full host was its peer's from then on"
+        if broke:
             return
     raise AssertionError(f"the full host never came to take a step: {far.told[-2000:]}")
 
