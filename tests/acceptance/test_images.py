@@ -13,9 +13,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800)]
 MB = 1_000_000
 ADDED_MB = {
     ("control", "amd64"): 400,
-    ("services", "amd64"): 400,
+    ("services", "amd64"): 320,
     ("builder", "amd64"): 5500,
-    ("worker-x86", "amd64"): 800,
+    ("worker-x86", "amd64"): 600,
     ("worker-edgetpu", "amd64"): 420,
     ("worker-arm64", "arm64"): 320,
     ("worker-armhf", "armhf"): 320,
