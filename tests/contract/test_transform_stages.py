@@ -130,7 +130,16 @@ def test_every_command_repeats_it(spec: StageSpec, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["onnx-to-tflite", "onnx-to-tflite-via-torch", "onnx-to-tf-savedmodel", "quantize-onnx-float16"]
+    "name",
+    [
+        "onnx-to-tflite",
+        "onnx-to-tflite-via-torch",
+        "onnx-to-tf-savedmodel",
+        "quantize-onnx-float16",
+        "optimize-onnx-graph",
+        "optimize-onnx-edges",
+        "compile-onnx-to-ort",
+    ],
 )
 def test_a_command_reads_a_model_that_comes_with_its_data(name: str, tmp_path: Path) -> None:
     """Given a folder of an ONNX file and its weights; then the command reads the folder."""

@@ -11,7 +11,7 @@ from farm.domain.errors import Incompatible, MissingFile, UnsafeModel
 from farm.domain.facts import TensorSpec
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES
-from workers.stages.tool_calls import tool_call
+from workers.stages.tool_calls import python_specs, tool_call
 
 if TYPE_CHECKING:
     import onnx
@@ -45,6 +45,17 @@ def load_inlined(path: Path) -> onnx.ModelProto:
 def named_in_commands(path: Path) -> str:
     """Name a model's file, or the folder that it comes in with its data, as commands that repeat a call do."""
     return "model" if path.is_dir() else "model.onnx"
+
+
+def fixed_lines(path: Path, input_specs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """Return lines of Python that load `model` with every axis fixed, for a command that repeats a call."""
+    return (
+        "from pathlib import Path",
+        "from farm.domain.facts import TensorSpec",
+        "from workers.stages.onnx_files import fix_axes, load_inlined",
+        f"model = load_inlined(Path({named_in_commands(path)!r}))",
+        f"fix_axes(model, {python_specs(input_specs)})",
+    )
 
 
 def without_functions(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -21,6 +21,7 @@ from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
 from workers.runtimes.files import entry_file
 from workers.runtimes.onnxruntime import SUFFIXES, refusals
 from workers.stages.model_sizes import refused_size
+from workers.stages.onnx_files import named_in_commands
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import proven
 
@@ -32,7 +33,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: Any) -> Verdic
 
 @stage(
     name="compile-onnx-to-ort",
-    version="1",
+    version="2",
     kind=Kind.COMPILE,
     environment="builder",
     source=Format.ONNX,
@@ -57,8 +58,10 @@ def run(given: StageInput) -> StageOutput:
         target=Format.ORT,
         reproduce=python_command(
             "from pathlib import Path",
+            "from workers.runtimes.files import entry_file",
             "from workers.stages.compile.compile_onnx_to_ort import save",
-            "save(Path('model.onnx'), Path('model.ort'))",
+            f"model = entry_file(Path({named_in_commands(given.files['model'])!r}), {SUFFIXES!r})",
+            "save(model, Path('model.ort'))",
         ),
     )
 

@@ -17,7 +17,7 @@ from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.routes import EDGES
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
 from workers.stages.model_sizes import INTO_ONE_ONNX_FILE
-from workers.stages.onnx_files import fix_axes, load_inlined, nodes
+from workers.stages.onnx_files import fix_axes, fixed_lines, load_inlined, nodes
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract, interface, proven
 
@@ -61,7 +61,7 @@ def _problems(names: Iterable[str], specs: Sequence[TensorSpec], what: str) -> I
 
 @stage(
     name=EDGES,
-    version="1",
+    version="2",
     kind=Kind.OPTIMIZE,
     environment="builder",
     source=Format.ONNX,
@@ -93,8 +93,8 @@ def run(given: StageInput) -> StageOutput:
         onnx.save(model, path)
     command = python_command(
         "import onnx",
+        *fixed_lines(given.files["model"], inputs),
         "from workers.stages.optimize.optimize_onnx_edges import change_edges",
-        "model = onnx.load('model.onnx')",
         f"change_edges(model, {last!r}, narrow={options.narrow_64_bit})",
         "onnx.save(model, 'edges.onnx')",
     )

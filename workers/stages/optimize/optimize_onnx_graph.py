@@ -18,11 +18,11 @@ from farm.domain.errors import ConversionFailed
 from farm.domain.facts import Format
 from farm.domain.recipe import RECIPES
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
-from workers.stages.onnx_files import fix_axes, load_inlined
+from workers.stages.onnx_files import fix_axes, fixed_lines, load_inlined
 from workers.stages.quantize.onnx_preparation import operators
 from workers.stages.quantize.selection import Candidate, Judge, choose, seeded_samples
 from workers.stages.tool_calls import python_command, tool_call
-from workers.stages.transforms import given_contract
+from workers.stages.transforms import interface
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +32,7 @@ ATTENTION = frozenset({"Softmax", "MatMul"})
 
 @stage(
     name="optimize-onnx-graph",
-    version="1",
+    version="2",
     kind=Kind.OPTIMIZE,
     environment="builder",
     source=Format.ONNX,
@@ -53,7 +53,7 @@ def run(given: StageInput) -> StageOutput:
     with tool_call("onnx"):
         model = load_inlined(given.files["model"])
         was_open = has_open_axes(model)
-        fix_axes(model, tuple(binding.artifact for binding in given_contract(given).inputs))
+        fix_axes(model, interface(given)[0])
         onnx.save(model, fixed)
     before = operators(fixed)
     ways = [fuse, simplify] if before.keys() >= ATTENTION else [simplify]
@@ -69,8 +69,9 @@ def run(given: StageInput) -> StageOutput:
         )
     repeated = python_command(
         "import onnx",
+        *fixed_lines(given.files["model"], interface(given)[0]),
         f"from workers.stages.optimize.optimize_onnx_graph import {chosen.name}",
-        f"onnx.save({chosen.name}(onnx.load('model.onnx')), 'simple.onnx')",
+        f"onnx.save({chosen.name}(model), 'simple.onnx')",
     )
     return chosen.output(repeated, operators_before=before.total(), operators=after.total())
 
