@@ -95,7 +95,9 @@ def _case(stand: Stand, case: Case, say: Say) -> dict[str, Any]:
 def answered_first(
     report: dict[str, Any], searched: Sequence[Contender], every: Sequence[Contender]
 ) -> list[Contender]:
-    """Put the answer and what else is on its front beside every single recipe; equal files take part once.
+    """Put the answer and what else is on its front beside every single recipe.
+
+    Equal files take part once: the same one timed twice would differ by the noise.
 
     Args:
         report: the searching job's.
@@ -108,7 +110,8 @@ def answered_first(
     answer = [one.named(ANSWER) for one in searched if winner is not None and one.cell == winner]
     on_front = {one.files: one for one in searched if one.cell in front and one.cell != winner and one.files}
     known = {one.files for one in every}
-    marked = [replace(one, is_front=one.files in on_front) for one in every]
+    same = {one.files for one in answer if one.files}
+    marked = [replace(one, is_front=one.files in on_front) for one in every if one.files not in same]
     others = [
         replace(one, name=f"{one.name} (the search's)", is_front=True)
         for files, one in on_front.items()

@@ -7,7 +7,6 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -87,8 +86,9 @@ def _point(one: Contender, fidelity: Fidelity | str, times: Sequence[dict[str, f
         return replace(point, error=fidelity if isinstance(fidelity, str) else "it was never timed")
     return replace(
         point,
-        cpu_ms=median(time["cpu_us"] for time in times) / 1e3,
-        wall_ms=median(time["wall_us"] for time in times) / 1e3,
+        cpu_ms=min(time["cpu_us"] for time in times) / 1e3,
+        wall_ms=min(time["wall_us"] for time in times) / 1e3,
+        rounds_ms=tuple(time["cpu_us"] / 1e3 for time in times),
         sqnr_db=fidelity[0],
         mask_iou=fidelity[1],
     )

@@ -188,7 +188,6 @@ def test_equal_files_take_part_once_and_the_front_is_marked() -> None:
 
     assert [(one.name, one.is_front) for one in found] == [
         (f"{ANSWER} (ort a)", False),
-        ("ort a", False),
         ("ort b", True),
         ("ort c", False),
         ("ort c (the search's)", True),
