@@ -12,7 +12,7 @@ from tests.container_images import MACHINES, Image, build, command, health_check
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1800)]
 MB = 1_000_000
 ADDED_MB = {
-    ("control", "amd64"): 400,
+    ("control", "amd64"): 350,
     ("services", "amd64"): 320,
     ("builder", "amd64"): 5500,
     ("worker-x86", "amd64"): 600,
