@@ -136,9 +136,13 @@ class Client:
         `on_bytes` is called with (file name, bytes sent, size in bytes). `asked` are the fields of `Asked`.
 
         Raises:
+            TypeError: an argument that there is not; nothing is uploaded.
             RequestError: what was submitted is at fault; the message holds every reason.
             FarmUnreachable: the farm does not answer.
         """
+        if unknown := asked.keys() - Asked.__annotations__.keys():
+            known = ", ".join(sorted(Asked.__annotations__))
+            raise TypeError(f"submit() takes no {', '.join(sorted(unknown))}; it takes {known}.")
         age_s, resolved = parse_duration(max_measurement_age), self.resolve_targets(targets)
         shared = Model("", None, inputs, calibration, evaluation, metric, preprocessing, builder)
         uploaded = self._upload(models, shared, on_bytes)

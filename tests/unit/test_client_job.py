@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -90,6 +91,16 @@ def test_no_model_and_no_target(client: Client) -> None:
         client.submit([], ["x"])
     with pytest.raises(BadRequest, match="No target"):
         client.submit(["m.onnx"], [])
+
+
+def test_an_argument_that_there_is_not_uploads_nothing(double: FarmDouble, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"model")
+    misspelt: dict[str, Any] = {"recipess": ["float32"]}
+
+    with pytest.raises(TypeError, match="takes no recipess; it takes constraints, formats"):
+        client.submit([tmp_path / "m.onnx"], "x86-64-v3", **misspelt)
+
+    assert double.store == {}
 
 
 def test_an_unknown_target_names_the_nearest(double: FarmDouble, client: Client) -> None:
