@@ -43,8 +43,9 @@ SERVERS = 3
 SERVER_LOAD = 0.3
 """Queries per second asked for, as a share of what the model answers one after the other."""
 PERCENTS = ("p50", "p90", "p99")
-_LITERT = re.compile(r"Inference \(median\):\s+([\d.]+) ms")
-_OPENVINO = re.compile(r"Median:\s+([\d.]+) ms")
+_LITERT = re.compile(r"Inference \(median\):\s+([\d.]+) (us|ms|s)\b")
+_OPENVINO = re.compile(r"Median:\s+([\d.]+) (us|ms|s)\b")
+_MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 Take = Callable[[Path], dict[str, float]]
 """Times one file: microseconds by name."""
@@ -130,14 +131,14 @@ def litert_benchmark(file: Path) -> float:
     """Give litert-benchmark's median in microseconds."""
     one = ["--num_threads=1", f"--num_runs={_runs(file)}"]
     said = _run(["litert/bin/litert-benchmark", f"--model={file}", *one])
-    return _found(_LITERT, said) * 1000
+    return microseconds(_LITERT, said)
 
 
 def benchmark_app(file: Path) -> float:
     """Give benchmark_app's median in microseconds."""
     one = ["-hint", "none", "-nthreads", "1", "-nstreams", "1", "-api", "sync", "-pin", "NO"]
     said = _run(["openvino/bin/benchmark_app", "-m", str(file), "-infer_precision", "f32", *one, "-niter", _runs(file)])
-    return _found(_OPENVINO, said) * 1000
+    return microseconds(_OPENVINO, said)
 
 
 def against_loadgen(models: Sequence[str], work: Path, say: Say) -> tuple[list[Pair], list[Pair], list[Pair]]:
@@ -230,8 +231,13 @@ def _run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def _found(pattern: re.Pattern[str], said: str) -> float:
+def microseconds(pattern: re.Pattern[str], said: str) -> float:
+    """Read the time that a tool says, in whatever unit: benchmark_app takes a smaller one for a fast model.
+
+    Raises:
+        LookupError: it says none.
+    """
     found = pattern.search(said)
     if found is None:
         raise LookupError(f"No line like {pattern.pattern!r} in:\n{said}")
-    return float(found[1])
+    return float(found[1]) * _MICROSECONDS[found[2]]
