@@ -16,20 +16,46 @@ WIDTH = 80
 
 
 def overview_lines(views: Sequence[RouteView]) -> Iterator[str]:
-    """Print the formats that stages lead to from each format, and how to see more."""
+    """Print what formats lead to which, the toolchains, what is not available and why, and how to see more."""
     reached: dict[str, dict[str, None]] = {}
     for view in sorted(views, key=lambda view: (view.source or "", view.target or "")):
         if view.source and view.target and view.source != view.target:
             reached.setdefault(view.source, {})[view.target] = None
     for source, ends in reached.items():
         yield from _wrapped(f"{source} -> {', '.join(ends)}", "")
-    missing = sorted({view.stage for view in views if not view.available})
-    if missing:
-        yield from _wrapped(f"{len(missing)} of {len(views)} stages are not available now: {', '.join(missing)}", "")
+    yield from _toolchains(views)
+    yield from _missing(views)
     yield ""
     yield "The ways of a file, ranked:        farm routes --from model.pt2 --to litert"
     yield "A format's stages, tools, hosts:   farm routes --from onnx"
     yield "Every stage:                       farm routes --all"
+
+
+def _toolchains(views: Sequence[RouteView]) -> Iterator[str]:
+    """Print each environment's tools with their versions, and which hosts have them."""
+    yield ""
+    yield "Toolchains:"
+    ordered = sorted(views, key=lambda view: view.environment)
+    for environment, its in groupby(ordered, key=lambda view: view.environment):
+        stages = list(its)
+        tools = {tool: version for view in stages for tool, version in sorted(view.tools.items())}
+        hosts = sorted({host for view in stages for host in view.hosts})
+        said = ", ".join(f"{tool} {version}" for tool, version in sorted(tools.items())) or "its own code"
+        where = f"on {', '.join(hosts)}" if hosts else "on no live host"
+        yield from _wrapped(f"{environment}: {said}; {where}", "  ")
+
+
+def _missing(views: Sequence[RouteView]) -> Iterator[str]:
+    """Print what is not available now: equal reasons once, with the way out."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for view in views:
+        if not view.available:
+            reasons.setdefault((view.why_not or "", view.way_out or ""), []).append(view.stage)
+    if reasons:
+        yield ""
+        yield f"Not available now, of {len(views)} stages:"
+    for (why_not, way_out), stages in reasons.items():
+        yield from _wrapped(f"{', '.join(sorted(stages))}: {why_not} {way_out}", "  ")
 
 
 def edge_lines(views: Sequence[RouteView]) -> Iterator[str]:

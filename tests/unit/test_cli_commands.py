@@ -541,19 +541,25 @@ def test_lists_print_tables_and_json(double: FarmDouble, farm: Farm) -> None:
 
 
 def test_routes_start_with_what_leads_where(double: FarmDouble, farm: Farm) -> None:
-    made = {"kind": "convert", "recipe": None, "environment": "builder", "tools": {}, "hosts": []}
-    missing = {"available": False, "why_not": "none", "way_out": None}
+    made = {"kind": "convert", "recipe": None, "environment": "builder", "tools": {"onnx": "1.2"}, "hosts": ["box"]}
+    other = {"environment": "onnx2tf", "tools": {"onnx2tf": "3"}, "hosts": []}
+    missing = {"available": False, "why_not": "No live build host has onnx2tf.", "way_out": "Install it."}
     routes = [
         made | {"stage": "onnx-to-ort", "source": "onnx", "target": "ort", "available": True},
-        made | {"stage": "onnx-to-tflite", "source": "onnx", "target": "tflite"} | missing,
+        made | {"stage": "onnx-to-tflite", "source": "onnx", "target": "tflite"} | other | missing,
         made | {"stage": "quantize-onnx", "source": "onnx", "target": "onnx", "available": True},
     ]
     double.answers["GET /v1/routes"] = (200, routes)
 
     shown = farm("routes").out.splitlines()
 
-    assert shown[:2] == ["onnx -> ort, tflite", "1 of 3 stages are not available now: onnx-to-tflite"]
-    assert "farm routes --from model.pt2 --to litert" in shown[3]
+    assert shown[0] == "onnx -> ort, tflite"
+    assert shown[2:5] == ["Toolchains:", "  builder: onnx 1.2; on box", "  onnx2tf: onnx2tf 3; on no live host"]
+    assert shown[6:8] == [
+        "Not available now, of 3 stages:",
+        "  onnx-to-tflite: No live build host has onnx2tf. Install it.",
+    ]
+    assert "farm routes --from model.pt2 --to litert" in shown[9]
     assert "quantize-onnx" in farm("routes", "--all").out
 
 
