@@ -19,6 +19,8 @@ unaccepted_key = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Forget the width that pytest-xdist tells its workers: the commands under test would print tables that narrow."""
+    os.environ.pop("COLUMNS", None)
     config.stash[left_out_key] = []
     config.stash[unaccepted_key] = []
 
