@@ -103,7 +103,9 @@ def test_a_model_that_never_ends_is_stopped(farm: Farm) -> None:
 
     (result,) = done.results
     assert result.verdict == "failed"
-    assert result.failure_type == "tool-timed-out"
+    assert (result.failure_type, result.who_must_act) == ("bad-request", "submitter")
+    assert "did not end within 3 s and was stopped (reference-onnx)" in (result.message or "")
+    assert "nothing replaces it" in (result.remedy or "")
 
 
 def test_a_name_with_escapes_is_refused(farm: Farm) -> None:
