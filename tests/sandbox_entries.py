@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import workers.sandbox.processes
@@ -254,3 +255,16 @@ def forge_verdict(work: Path) -> None:
 
 def count_relatives(work: Path) -> None:
     (work / "count.txt").write_text(str(len(workers.sandbox.processes.descendants(1))))
+
+
+def sleep_beside_a_hydra(work: Path) -> None:
+    """Leave a process that forks and ends, for ever: each one that is found is gone before it can be killed."""
+    (work / "heads.txt").touch()
+    if os.fork() == 0:
+        while os.fork() == 0:
+            with (work / "heads.txt").open("a") as heads:
+                heads.write(f"{os.getpid()}\n")
+            time.sleep(0.001)
+        os._exit(0)
+    announce(work)
+    signal.pause()

@@ -167,7 +167,10 @@ def nothing_left() -> Iterator[None]:
     """Assert that no process below this one outlives the block by more than a moment."""
     before = processes.descendants(os.getpid())
     yield
-    assert survivors([pid for pid in processes.descendants(os.getpid()) if pid not in before]) == []
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while left := [pid for pid in processes.descendants(os.getpid()) if pid not in before and _lives(pid)]:
+        assert time.monotonic() < deadline, f"still alive: {survivors(left)}"
+        time.sleep(0.01)
 
 
 def survivors(pids: list[int]) -> list[str]:

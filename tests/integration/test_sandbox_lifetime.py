@@ -24,6 +24,8 @@ MODES = {
     "fresh": {"entry": "announce_and_spin", "fresh": True},
     "spawns": {"entry": "announce_and_leave_family", "spawns": True},
 }
+HEADS = 4096
+"""More than a hydra grows while a test looks: dead ones count until they are reaped."""
 
 
 @pytest.fixture(scope="module", params=[Level.FULL, Level.PARTIAL])
@@ -224,3 +226,33 @@ def test_a_warm_run_starts_fast(at: Bench, capsys: pytest.CaptureFixture[str]) -
     with capsys.disabled():
         print(f"\nwarm start at level {at.sandbox.level}: median {starts[4]:.1f} ms, longest {starts[-1]:.1f} ms")
     assert 0 < starts[4] < 1000
+
+
+def test_a_tree_that_outruns_every_look_ends_with_its_run(at: Bench) -> None:
+    running = Running(at, "sleep_beside_a_hydra", spawns=True, threads=HEADS)
+
+    running.cancel.set()
+
+    assert running.join().end == "cancelled"
+    assert not grows(running)
+
+
+@pytest.mark.root
+def test_a_tree_that_outruns_every_look_ends_when_its_supervisor_dies(at: Bench) -> None:
+    at.sandbox.warm(at.environment)
+    running = Running(at, "sleep_beside_a_hydra", spawns=True, threads=HEADS)
+    (supervisor, *_) = processes.descendants(at.sandbox.zygote_pids()[0])
+
+    os.kill(supervisor, signal.SIGKILL)
+
+    ending = running.join()
+    assert (ending.end, "was killed; run it again" in (ending.detail or "")) == ("setup", True)
+    assert not grows(running)
+
+
+def grows(running: Running) -> bool:
+    """Tell whether a hydra's heads still write into its folder."""
+    heads = running.work / "heads.txt"
+    before = heads.read_text()
+    time.sleep(0.1)
+    return heads.read_text() != before

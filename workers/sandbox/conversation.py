@@ -63,7 +63,9 @@ class Conversation:
         """Clean up after a supervisor that ended without a verdict."""
         if self._job.cgroup is not None:
             cgroup.kill(self._job.cgroup)
+        left: list[int] = []
         if self._supervisor is not None:
             processes.kill(self._supervisor)
-            processes.sweep(session=self._supervisor, uid=self._job.uid)
-        return setup_failed("the zygote or the supervisor was killed; run it again")
+            left = processes.sweep(session=self._supervisor, uid=self._job.uid)
+        still = f"; processes {left} of it go on" if left else ""
+        return setup_failed(f"the zygote or the supervisor was killed{still}; run it again")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _ANONYMOUS = ("RssAnon:", "RssShmem:")
+_DEAD = ("Z", "X")
+_DYING_S = 0.001
+_SWEEP_S = 2.0
 
 
 def descendants(pid: int) -> list[int]:
@@ -72,17 +77,38 @@ def reap(pids: list[int]) -> None:
             continue
 
 
-def sweep(*, session: int, uid: int | None) -> None:
-    """Kill what a dead supervisor left: its session, and everything that runs as the slot's user."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _belongs(entry, session, uid):
-            kill(int(entry.name))
+def sweep(*, session: int, uid: int | None) -> list[int]:
+    """Kill what a dead supervisor left: its session, then everything that runs as the slot's user.
+
+    What forks while its parent is found is not found, so it looks again until a look finds nothing alive; a user's
+    processes die at once. Returns what outran it without a user of its own.
+    """
+    deadline = time.monotonic() + _SWEEP_S
+    while (left := _of_session(session, but_of=uid)) and time.monotonic() < deadline:
+        for pid in left:
+            kill(pid)
+        time.sleep(_DYING_S)
+    if uid is not None:
+        kill_user(uid)
+    return left
 
 
-def _belongs(entry: Path, session: int, uid: int | None) -> bool:
+def kill_user(uid: int) -> None:
+    """Kill every process of a user in one call, which nothing can outrun by forking (kill(2), a pid of -1)."""
+    subprocess.run(["/bin/sh", "-c", "kill -s KILL -- -1"], user=uid, group=uid, extra_groups=(), cwd="/", check=False)
+
+
+def _of_session(session: int, *, but_of: int | None) -> list[int]:
+    """Return the living processes of a session that do not run as the user `but_of`."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if _belongs(entry, session, but_of)]
+
+
+def _belongs(entry: Path, session: int, but_of: int | None) -> bool:
+    if not entry.name.isdigit():
+        return False
     try:
         fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        return int(fields[3]) == session or (uid is not None and entry.stat().st_uid == uid)
+        return int(fields[3]) == session and fields[0] not in _DEAD and entry.stat().st_uid != but_of
     except (FileNotFoundError, ProcessLookupError):
         return False
 
