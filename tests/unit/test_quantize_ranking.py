@@ -14,7 +14,7 @@ from farm.report.measured import sentences
 from farm.report.model import Result
 from tests.report_samples import result
 from workers.stages.quantize.mixed import _base, _counts, _refuse_unknown
-from workers.stages.quantize.selection import Candidate, Chosen, try_each
+from workers.stages.quantize.selection import Candidate, Chosen, try_coarsest, try_each
 from workers.stages.quantize.sensitivity import rank
 
 COSTS = {"Conv_0": 12.0, "Conv_1": 40.0, "Conv_2": 8.5, "Gemm_3": 31.0}
@@ -92,6 +92,33 @@ def test_what_was_tried_in_vain_is_told_with_the_reasons(tmp_path: Path) -> None
     assert "weighted: The quantized file returns values that are not finite; plain: " in caught.value.message
     assert "float16" in (caught.value.remedy or "")
     assert set(caught.value.evidence["tried"]) == {"weighted", "plain"}
+
+
+@pytest.mark.parametrize(
+    ("reached", "kept", "made"),
+    [
+        ({"fine": 30.0, "coarse": 25.0}, "coarse", ["fine", "coarse"]),
+        ({"fine": 30.0, "coarse": 15.0}, "fine", ["fine", "coarse"]),
+        ({"fine": 15.0, "coarse": 25.0}, "fine", ["fine"]),
+        ({"coarse": 15.0}, "coarse", ["fine", "coarse"]),
+    ],
+)
+def test_ways_that_keep_less_in_float_are_made_while_it_is_enough(
+    tmp_path: Path, reached: dict[str, float], kept: str, made: list[str]
+) -> None:
+    scores = Scores(tmp_path, reached)
+
+    chosen = try_coarsest(scores, candidates(["fine", "coarse"]), enough_db=20.0)
+
+    assert (chosen.name, scores.seen) == (kept, made)
+    assert {name: tried for name, tried in chosen.tried.items() if name in reached} == {
+        n: reached[n] for n in made if n in reached
+    }
+
+
+def test_no_way_that_works_is_told_with_each_reason(tmp_path: Path) -> None:
+    with pytest.raises(ConversionFailed, match="fine: It does not load; coarse: It does not load"):
+        try_coarsest(Scores(tmp_path, {}), candidates(["fine", "coarse"]), enough_db=20.0)
 
 
 def candidates(names: Sequence[str]) -> list[Candidate]:

@@ -92,7 +92,7 @@ def run(given: StageInput) -> StageOutput:
     path = entry_file(given.files["model"], SUFFIXES)
     model = openvino.Core().read_model(path)
     layers = {node.get_type_name() for node in model.get_ops()}
-    wanted = ways(QuantizeOpenVinoOptions(), layers, narrow=saturates(given.profile))[:1]
+    wanted = ways(QuantizeOpenVinoOptions(), layers, narrow=saturates(given.profile))[-1:]
     named = {way.name: way for way in wanted}
     engine = OpenVinoEngine(path, samples.calibration, operators(model, WEIGHTED), named)
     mixed = choose_mixed(given, Format.OPENVINO_IR, samples, engine)

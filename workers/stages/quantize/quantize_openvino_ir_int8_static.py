@@ -27,10 +27,11 @@ from workers.stages.quantize.selection import (
     Candidate,
     Judge,
     Samples,
-    choose,
+    keep,
     rows_lines,
     saturates,
     split_samples,
+    try_coarsest,
 )
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
@@ -98,7 +99,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: QuantizeOpenVi
 
 @stage(
     name="quantize-openvino-ir-int8-static",
-    version="4",
+    version="5",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.OPENVINO_IR,
@@ -127,12 +128,13 @@ def run(given: StageInput) -> StageOutput:
     wanted = ways(given.options, layers, narrow=saturates(given.profile))
     size = given.options.subset_size or len(samples.calibration)
     judge = Judge(given, Format.OPENVINO_IR, samples.selection)
-    chosen = choose(judge, [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted])
+    candidates = [Candidate(way.name, _writer(model, samples, way, size)) for way in wanted]
+    chosen = keep(judge, try_coarsest(judge, candidates))
     return chosen.output(repeated(given, next(way for way in wanted if way.name == chosen.name), size))
 
 
 def ways(options: QuantizeOpenVinoOptions, layers: set[str], *, narrow: bool) -> tuple[Way, ...]:
-    """List what to try, the fastest to make first.
+    """List what to try, the nearest to float first: each keeps less of the model in float.
 
     Raises:
         BadRequest: an unknown preset.
@@ -149,7 +151,7 @@ def ways(options: QuantizeOpenVinoOptions, layers: set[str], *, narrow: bool) ->
         narrow=narrow,
     )
     late = replace(whole, name=f"{whole.name}, first {FLOAT_LAYERS} convolutions in float", float_layers=FLOAT_LAYERS)
-    return (whole,) if layers.isdisjoint(CONVOLUTIONS) else (whole, late)
+    return (whole,) if layers.isdisjoint(CONVOLUTIONS) else (late, whole)
 
 
 def quantize(model: Path, rows: list[Feeds], way: Way, subset_size: int, *, only: str | None = None) -> openvino.Model:

@@ -215,17 +215,47 @@ def try_each(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float 
     tried: dict[str, float | str] = {}
     best: Chosen | None = None
     for candidate in candidates:
-        path = judge.new_path()
-        try:
-            candidate.write(path)
-            found = Chosen(path, candidate.name, *judge.judge(path))
-        except ToolchainError as exc:
-            tried[candidate.name] = exc.message
-            continue
-        tried[candidate.name] = round(found.sqnr_db, 2)
-        best = found if best is None or found.sqnr_db > best.sqnr_db else best
-        if best.sqnr_db >= enough_db:
+        found = _try(judge, candidate, tried)
+        if found is not None and (best is None or found.sqnr_db > best.sqnr_db):
+            best = found
+        if best is not None and best.sqnr_db >= enough_db:
             break
+    return _best(best, tried)
+
+
+def try_coarsest(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float = ENOUGH_DB) -> Chosen:
+    """Return the last candidate that reaches `enough_db`, when each keeps less in float than the one before.
+
+    Once one does not reach it, those after it are not made: they are no nearer. If none does, it is the first.
+
+    Raises:
+        ConversionFailed: every candidate failed; the evidence tells why each did.
+    """
+    tried: dict[str, float | str] = {}
+    kept: Chosen | None = None
+    for candidate in candidates:
+        found = _try(judge, candidate, tried)
+        if found is not None and (kept is None or found.sqnr_db >= enough_db):
+            kept = found
+        if found is not None and found.sqnr_db < enough_db:
+            break
+    return _best(kept, tried)
+
+
+def _try(judge: Judge, candidate: Candidate, tried: dict[str, float | str]) -> Chosen | None:
+    """Make and judge one, and write down what it reached or why it failed."""
+    path = judge.new_path()
+    try:
+        candidate.write(path)
+        found = Chosen(path, candidate.name, *judge.judge(path))
+    except ToolchainError as exc:
+        tried[candidate.name] = exc.message
+        return None
+    tried[candidate.name] = round(found.sqnr_db, 2)
+    return found
+
+
+def _best(best: Chosen | None, tried: Mapping[str, float | str]) -> Chosen:
     if best is None:
         raise _nothing_works(tried)
     return replace(best, tried=tried)
