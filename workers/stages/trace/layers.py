@@ -156,7 +156,7 @@ def _told(source: Format) -> Iterator[None]:
 def _register(source: Format, open_pair: Opener, *, preload: tuple[str, ...], **declared: Any) -> None:
     stage(
         name=f"trace-{source}",
-        version="2",
+        version="3",
         kind=Kind.TRACE,
         source=source,
         inputs=("float", "samples"),

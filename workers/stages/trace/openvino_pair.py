@@ -41,7 +41,8 @@ class OpenVinoPair:
         self.inputs = OpenVinoSession(before).inputs
         after_model = _read(self._after)
         held = {one.friendly_name for one in _layers(after_model)}
-        if any(one.get_type_name() == "FakeQuantize" for one in _layers(after_model)):
+        self._fuses = any(one.get_type_name() == "FakeQuantize" for one in _layers(after_model))
+        if self._fuses:
             held = {name for name in held if name.endswith(SEEN_AS.format(""))} | set(_shown(after_model))
         layers = [(one.friendly_name, one.get_type_name()) for one in _layers(_read(self._before))]
         self.total = len(layers)
@@ -50,28 +51,30 @@ class OpenVinoPair:
             for name, kind in layers
             if (seen := next((one for one in (SEEN_AS.format(name), name) if one in held), None)) is not None
         )
-        self._plain: dict[Path, list[NDArray[Any]]] = {}
+        self._plain: list[NDArray[Any]] | None = None
 
     def values(self, taps: Sequence[Tap], before: Feeds, after: Feeds) -> Iterator[Compared]:
-        expected = self._run(self._before, [tap.before for tap in taps], before)
-        actual = self._run(self._after, [tap.after for tap in taps], after)
-        yield from zip(taps, expected, actual, strict=True)
+        expected, actual = [tap.before for tap in taps], [tap.after for tap in taps]
+        float_request, float_shown = _inferred(self._before, expected, before)
+        request, shown = _inferred(self._after, actual, after)
+        if self._fuses:
+            self._check_outputs(request, after)
+        for tap, one, other in zip(taps, expected, actual, strict=True):
+            yield tap, _value(float_request, float_shown.index(one)), _value(request, shown.index(other))
 
-    def _run(self, path: Path, names: Sequence[str], feeds: Feeds) -> Iterator[NDArray[Any]]:
-        """Yield the outputs of the named operators.
+    def _check_outputs(self, request: openvino.InferRequest, feeds: Feeds) -> None:
+        """Hold the quantized model's outputs against those that it has when nothing more is shown.
 
         Raises:
-            ArtifactBroken: with them shown, the model computes something else.
+            ArtifactBroken: they differ.
         """
-        if path not in self._plain:
-            request, shown = _inferred(path, [], feeds)
-            self._plain[path] = [request.get_output_tensor(at).data.copy() for at in range(len(shown))]
-        request, shown = _inferred(path, names, feeds)
-        for at, expected in enumerate(self._plain[path]):
-            if sqnr_db(expected, request.get_output_tensor(at).data) < SAME_DB:
-                raise ArtifactBroken(f"OpenVINO computes something else of {path.name} when inner tensors are shown.")
-        for name in names:
-            yield request.get_output_tensor(shown.index(name)).data.copy()
+        if self._plain is None:
+            plain, shown = _inferred(self._after, [], feeds)
+            self._plain = [_value(plain, at) for at in range(len(shown))]
+        for at, expected in enumerate(self._plain):
+            if sqnr_db(expected, _value(request, at)) < SAME_DB:
+                name = self._after.name
+                raise ArtifactBroken(f"OpenVINO computes something else of {name} when inner tensors are shown.")
 
 
 def _read(path: Path) -> openvino.Model:
@@ -104,6 +107,11 @@ def _folds(operator: Any) -> bool:
 def _shown(model: openvino.Model) -> list[str]:
     """Name the operators whose outputs are the model's, in their order."""
     return [result.input_value(0).get_node().friendly_name for result in model.results]
+
+
+def _value(request: openvino.InferRequest, at: int) -> NDArray[Any]:
+    value: NDArray[Any] = request.get_output_tensor(at).data.copy()
+    return value
 
 
 def _inferred(path: Path, names: Sequence[str], feeds: Feeds) -> tuple[openvino.InferRequest, list[str]]:
