@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.sandbox import Level, Limits, cgroup, disk, slots
+from workers.sandbox import Level, Limits, cgroup, disk, pages, slots
 from workers.sandbox.environment import child_environment, zygote_environment
 from workers.sandbox.job import Job, Observed, pack, setup_failed, unpack_job, unpack_observed
 from workers.sandbox.selftest import Finding, Row, Trial, table
@@ -197,3 +197,26 @@ def test_the_cgroup2_mount_is_found() -> None:
 
     assert cgroup.mount_point(mounts) == Path("/sys/fs/cgroup")
     assert cgroup.mount_point("24 1 0:22 / /proc rw - proc proc rw\n") is None
+
+
+MAPS = """\
+00400000-00a00000 rw-p 00000000 fe:00 17 /usr/bin/python3.11
+01100000-01700000 rw-p 00000000 00:00 0 [heap]
+7f0000000000-7f0000200000 rw-p 00000000 00:00 0
+7f0000400000-7f0000800000 r--p 00000000 00:00 0
+7f0000800000-7f0000a00000 rw-s 00000000 00:00 0
+7f0000a00000-7f0000bff000 rw-p 00000000 00:00 0
+7ffd00000000-7ffd00800000 rw-p 00000000 00:00 0 [stack]
+"""
+
+
+def test_only_whole_huge_pages_of_private_memory_are_gathered() -> None:
+    assert [hex(at) for at in pages._whole_pages(MAPS)] == ["0x1200000", "0x1400000", "0x7f0000000000"]
+
+
+def test_gathering_leaves_memory_as_it_was() -> None:
+    held = bytearray(os.urandom(6 << 20))
+    before = bytes(held)
+
+    assert pages.gather() >= 0
+    assert held == before

@@ -38,6 +38,7 @@ _MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _EXECVEAT = {"x86_64": 322, "aarch64": 281}
 _AT_FDCWD, _AT_RECURSIVE, _AT_EMPTY_PATH = -100, 0x8000, 0x1000
+_MADV_COLLAPSE = 25
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -60,6 +61,11 @@ def prctl(option: int, *values: int) -> None:
 
 def unshare(flags: int) -> None:
     checked(libc.unshare(flags), f"unshare {flags:#x}")
+
+
+def collapse(start: int, length: int) -> bool:
+    """Have the kernel put a stretch of memory into huge pages; tell whether it did."""
+    return int(libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), _MADV_COLLAPSE)) == 0
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:

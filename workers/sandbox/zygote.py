@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workers.sandbox import kernel, processes
+from workers.sandbox import kernel, pages, processes
 from workers.sandbox.job import MESSAGE_BYTES, Job, pack, setup_failed, unpack_job
 from workers.sandbox.supervisor import supervise
 
@@ -69,6 +69,7 @@ def main(control_fd: int, preload: list[str]) -> None:
                 importlib.import_module(module)
         gc.collect()
         gc.freeze()
+        pages.gather()
         control.send(json.dumps({"threads": surplus_threads()}).encode())
         serve(control)
 
