@@ -1,8 +1,8 @@
 """The table of which code each transform's version stands for: `python -m tests.stage_versions` writes it anew.
 
 A step's key holds its stage's version and not its code, so a change of the code without one of the version would be
-answered from what the old code made. What counts as a stage's code is its module and those of workers/stages that its
-docstring sends the reader to, without docstrings, comments and layout.
+answered from what the old code made. What counts as a stage's code is its module, those of its own folder that it
+stands on, and those of workers/stages that its docstring sends the reader to, without docstrings, comments and layout.
 """
 
 from __future__ import annotations
@@ -69,10 +69,22 @@ def wrong(table: Table, now: Table) -> list[str]:
     return said
 
 
-def _files(module: ModuleType) -> Iterator[Path]:
-    yield Path(inspect.getfile(module))
-    for name in set(re.findall(r"workers/stages/(\w+)\.py", module.__doc__ or "")):
-        yield STAGES / f"{name}.py"
+def _files(module: ModuleType) -> set[Path]:
+    found, pending = set[Path](), [Path(inspect.getfile(module))]
+    while pending:
+        file = pending.pop()
+        if file not in found:
+            found.add(file)
+            pending += _neighbours(file)
+    return found | {STAGES / f"{name}.py" for name in re.findall(r"workers/stages/(\w+)\.py", module.__doc__ or "")}
+
+
+def _neighbours(file: Path) -> Iterator[Path]:
+    """Yield the modules of its own folder that a module imports from."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        imported = STAGES.parents[1].joinpath(*(getattr(node, "module", None) or "").split(".")).with_suffix(".py")
+        if isinstance(node, ast.ImportFrom) and imported.parent == file.parent and imported.exists():
+            yield imported
 
 
 @cache
