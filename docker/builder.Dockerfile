@@ -1,38 +1,38 @@
 # A build host: every environment with a toolchain. Conversion and quantization, and runs of an x86-64 host.
+# One stage: a copy of 5 GB from another would be made at each build, if only to find that nothing changed.
 # Build: podman build -f docker/builder.Dockerfile -t farm-builder .      (docs/containers.md: index, certificates, secrets)
 ARG BASE=debian:bookworm-slim
-FROM ${BASE} AS build
+FROM ${BASE}
 ARG UV_VERSION=0.13.9
+ARG UV_NO_CACHE=1
+ARG UV_LINK_MODE=copy
+ARG PIP_DISABLE_PIP_VERSION_CHECK=1
 ARG PIP_INDEX_URL
 ARG PIP_FIND_LINKS
-ENV UV_NO_CACHE=1 UV_LINK_MODE=copy PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates python3.11 python3.11-venv \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+ && apt-get install -y --no-install-recommends ca-certificates libgomp1 python3.11 python3.11-venv \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
+ && groupadd --gid 10001 farm \
+ && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \
+ && install -d -o farm -g farm -m 0711 /var/lib/farm
 WORKDIR /opt/farm
-COPY pyproject.toml README.md ./
-COPY hardware_profiles hardware_profiles
 COPY workers/__init__.py workers/__init__.py
 COPY workers/environments workers/environments
 COPY farm/__init__.py farm/__init__.py
 COPY farm/domain/__init__.py farm/domain/codec.py farm/domain/errors.py farm/domain/
 RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
+    python3.11 -m venv /tmp/installer \
+ && /tmp/installer/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
+ && /tmp/installer/bin/python -m workers.environments install builder onnx2tf executorch onnxruntime litert openvino \
+ && rm -r /tmp/installer \
+ && hardlink --ignore-time .envs
+COPY pyproject.toml README.md ./
+COPY hardware_profiles hardware_profiles
+RUN --mount=type=secret,id=pip-conf,target=/etc/pip.conf,required=false \
     python3.11 -m venv .venv \
  && .venv/bin/python -m pip install --no-cache-dir --no-deps "uv==${UV_VERSION}" \
  && .venv/bin/python -m workers.environments own --lock worker \
- && .venv/bin/python -m workers.environments install builder onnx2tf executorch onnxruntime litert openvino \
- && .venv/bin/python -m pip uninstall --yes --quiet uv pip setuptools \
- && hardlink --ignore-time .envs
-
-FROM ${BASE}
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates libgomp1 python3.11 \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
- && groupadd --gid 10001 farm \
- && useradd --uid 10001 --gid farm --no-create-home --home-dir /var/lib/farm --shell /usr/sbin/nologin farm \
- && install -d -o farm -g farm -m 0711 /var/lib/farm
-COPY --from=build /opt/farm /opt/farm
-COPY hardware_profiles /opt/farm/hardware_profiles
+ && .venv/bin/python -m pip uninstall --yes --quiet uv pip setuptools
 COPY workers /opt/farm/workers
 COPY farm /opt/farm/farm
 COPY docker/health.py /opt/farm/docker/

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -79,8 +80,9 @@ class Container:
         _call("buildah", "umount", self.name)
 
 
+@cache
 def build(stem: str, architecture: str = "amd64") -> Image:
-    """Build docker/STEM.Dockerfile; layers that did not change are kept by podman."""
+    """Build docker/STEM.Dockerfile, once in a run of tests; layers that did not change are kept by podman."""
     image, made_on = f"localhost/test-farm-{stem}", base(architecture)
     argv = (
         "podman",

@@ -81,7 +81,9 @@ def models() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def running(machine: Machine, credentials: Path) -> Iterator[dict[str, Service]]:
-    """Start the services in the file's order, each when those that it depends on are well."""
+    """Start the services in the file's order, each when those that it depends on are well; all are built before."""
+    for name in SERVICES:
+        build(stem_of(name))
     with ExitStack() as held:
         found: dict[str, Service] = {}
         for name in SERVICES:
@@ -94,10 +96,8 @@ def running(machine: Machine, credentials: Path) -> Iterator[dict[str, Service]]
 @contextmanager
 def started(machine: Machine, name: str, credentials: Path) -> Iterator[Service]:
     service = SERVICES[name]
-    stem = re.fullmatch(r"docker/([a-z0-9-]+)\.Dockerfile", service["build"]["dockerfile"])
-    assert stem
     variables = told(service, credentials)
-    with build(stem[1]).container(*(f"--add-host={each}" for each in NAMES)) as container, ExitStack() as held:
+    with build(stem_of(name)).container(*(f"--add-host={each}" for each in NAMES)) as container, ExitStack() as held:
         log = credentials / f"{name}.log"
         argv = inside(
             machine,
@@ -113,6 +113,13 @@ def started(machine: Machine, name: str, credentials: Path) -> Iterator[Service]
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def stem_of(name: str) -> str:
+    """Say which Dockerfile a service's image is built from."""
+    found = re.fullmatch(r"docker/([a-z0-9-]+)\.Dockerfile", SERVICES[name]["build"]["dockerfile"])
+    assert found
+    return found[1]
 
 
 def told(service: Mapping[str, Any], credentials: Path) -> dict[str, str]:

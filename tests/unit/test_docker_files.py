@@ -69,12 +69,19 @@ def test_a_change_of_code_installs_nothing_again(path: Path, installer: set[str]
     """Given the layers that install packages; then they see just what installing loads, and the rest comes after."""
     if path.stem == "services":
         return
-    before, _, after = path.read_text().partition("RUN --mount")
+    before, _, after = path.read_text().rpartition("RUN --mount")
     copied = {name for line in re.findall(r"^COPY (.*) \S+$", before, re.M) for name in line.split()}
 
     loaded = {name for name in installer if not name.startswith("workers/environments/")}
     assert copied == loaded | {"pyproject.toml", "README.md", "hardware_profiles", "workers/environments"}
     assert re.search(r"^COPY workers /opt/farm/workers\nCOPY farm /opt/farm/farm$", after, re.M)
+
+
+def test_a_change_of_the_readme_installs_no_toolchain_again() -> None:
+    """Given the image that has every toolchain; then what the farm itself is made of comes after them."""
+    toolchains, _, _ = (ROOT / "docker" / "builder.Dockerfile").read_text().partition("RUN --mount")
+
+    assert not re.search(r"^COPY .*(README\.md|pyproject\.toml|hardware_profiles)", toolchains, re.M)
 
 
 @each
