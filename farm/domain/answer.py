@@ -66,7 +66,7 @@ def choose(candidates: Sequence[Candidate], constraints: Sequence[Constraint], o
     ]
     return {
         "winner": {**winner.ref, **_only_at_pace(winner, constraints)} if winner else None,
-        "pareto": [one.ref for one in pareto(candidates)],
+        "pareto": _front(candidates),
         "losers": losers,
         "nearest_miss": None if winner else _nearest(candidates, reasons, constraints),
     }
@@ -95,6 +95,44 @@ def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [
         one for one, point in known if not any(_dominates(other, point) for rival, other in known if rival is not one)
     ]
+
+
+def doubtful(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """List those whose measurement does not count, and that would stand on the front if it did.
+
+    A time of an emulated host says nothing, so such a result is never one of them.
+    """
+    measured = [(one, _point(one)) for one in candidates if one.dropped is None and _is_sound(one)]
+    known = [point for _, point in measured if point is not None]
+    unsure = [
+        (one, point)
+        for one, valid in measured
+        if valid is None and not _is_emulated(one) and (point := _point(one, counts=False)) is not None
+    ]
+    rivals = [*known, *(point for _, point in unsure)]
+    return [one for one, point in unsure if not any(_dominates(rival, point) for rival in rivals)]
+
+
+def _front(candidates: Sequence[Candidate]) -> list[dict[str, str]]:
+    """Name the Pareto front in the order of the candidates; of a doubtful member it is said why it is one."""
+    sure, unsure = pareto(candidates), doubtful(candidates)
+    return [
+        {**one.ref, **({"reason": _doubt(one)} if any(one is other for other in unsure) else {})}
+        for one in candidates
+        if any(one is other for other in (*sure, *unsure))
+    ]
+
+
+def _doubt(one: Candidate) -> str:
+    quantity = QUANTITIES[_BY_OBJECTIVE["latency"]]
+    told, value = ", ".join((one.body.get("conditions") or {}).get("reasons", ())), quantity.read(one.body)
+    shown = f" of {quantity.show(value)}" if value is not None else ""
+    return f"its {quantity.name}{shown} does not count ({told or 'not valid'}); if it did, nothing would beat this"
+
+
+def _is_emulated(one: Candidate) -> bool:
+    conditions = one.body.get("conditions") or {}
+    return conditions.get("emulated") is True or "emulated" in conditions.get("reasons", ())
 
 
 def _out(one: Candidate, constraints: Sequence[Constraint], objective: Objective) -> str | None:
@@ -197,10 +235,10 @@ def measured_by(objective: Objective, body: Body) -> str:
     return "sqnr" if name == "accuracy" and QUANTITIES[name].read(body) is None else name
 
 
-def _score(one: Candidate, objective: Objective) -> float | None:
-    """Return what is to be made small; None when it is not known, or not validly measured."""
+def _score(one: Candidate, objective: Objective, *, counts: bool = True) -> float | None:
+    """Return what is to be made small; None when it is not known, or has to count and was not validly measured."""
     quantity = QUANTITIES[measured_by(objective, one.body)]
-    if quantity.needs_measurement and (one.body.get("conditions") or {}).get("valid") is not True:
+    if counts and quantity.needs_measurement and (one.body.get("conditions") or {}).get("valid") is not True:
         return None
     value, factor = burden(quantity, one.body), _factor(one, quantity)
     return None if value is None or factor is None else value / factor
@@ -238,9 +276,9 @@ def _fidelity(one: Candidate) -> float:
     return -math.inf if lost is None else -lost
 
 
-def _point(one: Candidate) -> tuple[float, float, float] | None:
-    """Return (latency, −fidelity, size), all to be made small."""
-    values = _score(one, "latency"), _score(one, "accuracy"), _score(one, "size")
+def _point(one: Candidate, *, counts: bool = True) -> tuple[float, float, float] | None:
+    """Return (latency, −fidelity, size), all to be made small; None where one is not known, or must count and does not."""
+    values = _score(one, "latency", counts=counts), _score(one, "accuracy"), _score(one, "size")
     latency, lost, size = values
     return None if latency is None or lost is None or size is None else (latency, lost, size)
 

@@ -145,7 +145,9 @@ def _answer(answer: Answer) -> Iterator[Text]:
         near = f"; nearest: {miss.target_runtime} {miss.recipe}, {miss.reason}" if miss else ""
         yield Text(plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}"))
     if answer.pareto:
-        front = ", ".join(f"{one.target_runtime} {one.recipe}" for one in answer.pareto)
+        front = ", ".join(
+            f"{one.target_runtime} {one.recipe}{f' ({one.reason})' if one.reason else ''}" for one in answer.pareto
+        )
         yield Text(plain(f"  Pareto front (latency, fidelity, size): {front}"))
     if answer.decided_on:
         yield Text(plain(f"  {answer.decided_on}"), style="dim")

@@ -140,6 +140,22 @@ def test_an_invalid_measurement_never_wins_by_its_speed() -> None:
     assert reasons(told)["int8-static"] == "its latency is not known: no valid measurement (loaded, steal)"
 
 
+def test_what_nothing_beats_is_on_the_front_though_its_measurement_does_not_count_and_says_so() -> None:
+    """Slower than the winner and far nearer to the source: losing it to a drift would lose what a user may want."""
+    fast = result("int8-static", p90=4_000.0, size=1_000_000, accuracy=None, sqnr=30.0)
+    near = result("int8-dynamic", p90=5_000.0, size=1_000_000, accuracy=None, sqnr=50.0, reasons=("reference-drift",))
+    behind = result("float16", p90=6_000.0, size=2_000_000, accuracy=None, sqnr=45.0, reasons=("unstable",))
+    emulated = result("int4-weights", p90=1.0, size=1, accuracy=None, sqnr=90.0, reasons=("emulated",))
+
+    told = answer([fast, near, behind, emulated])
+
+    assert {one["recipe"]: one.get("reason") for one in told["pareto"]} == {
+        "int8-static": None,
+        "int8-dynamic": "its p90 of 5 ms does not count (reference-drift); if it did, nothing would beat this",
+    }
+    assert recipe_of(told["winner"]) == "int8-static"
+
+
 def test_without_labels_fidelity_is_the_sqnr() -> None:
     near, far = (result(name, accuracy=None, sqnr=db) for name, db in (("float16", 60.0), ("int8-static", 12.0)))
 
