@@ -3,6 +3,7 @@
 import json
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,64 @@ def test_a_float16_weight_is_within_half_a_unit_in_its_last_place() -> None:
 
     assert len(halves) == 2
     assert all(halves)
+
+
+BOTH_WAYS = """
+import json, sys
+from pathlib import Path
+import numpy as np, onnx, onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from workers.stages.quantize import onnx_large
+from workers.stages.quantize.quantize_onnx_weights import DYNAMIC_OPERATORS, Dynamic
+folder, source = Path(sys.argv[1]), np.random.default_rng(0)
+shapes = {"words": (500, 32), "a": (32, 48), "b": (32, 48), "c": (32, 16)}
+weights = [numpy_helper.from_array(source.standard_normal(s).astype("float32"), n) for n, s in shapes.items()]
+graph = helper.make_graph(
+    [
+        helper.make_node("Gather", ["words", "ids"], ["x"]),
+        helper.make_node("MatMul", ["x", "a"], ["y"]),
+        helper.make_node("Gemm", ["y", "b"], ["z"], transB=1),
+        helper.make_node("Gemm", ["z", "c"], ["out"]),
+    ],
+    "g",
+    [helper.make_tensor_value_info("ids", TensorProto.INT64, [8])],
+    [helper.make_tensor_value_info("out", TensorProto.FLOAT, [8, 16])],
+    weights,
+)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+onnx.save(model, folder / "whole.onnx")
+onnx.save(model, folder / "prepared.onnx", save_as_external_data=True, location="prepared.data", size_threshold=0)
+assert not onnx_large.streams(folder / "whole.onnx") and onnx_large.streams(folder / "prepared.onnx")
+narrow = sys.argv[2] == "narrow"
+for name in ("whole", "prepared"):
+    Dynamic(narrow).write(folder / f"{name}.onnx", folder / f"{name}-int8.onnx")
+made = [onnx.load(folder / f"{name}-int8.onnx").graph for name in ("whole", "prepared")]
+held = [{t.name: numpy_helper.to_array(t) for t in g.initializer} for g in made]
+sessions = [onnxruntime.InferenceSession(folder / f"{name}-int8.onnx") for name in ("whole", "prepared")]
+out = [session.run(None, {"ids": np.arange(8)})[0] for session in sessions]
+print(json.dumps({
+    "kinds": [sorted(n.op_type for n in g.node) for g in made],
+    "held": [sorted([str(v.dtype), *v.shape] for v in one.values()) for one in held],
+    "most": int(max(abs(v.astype("int64")).max() for v in held[1].values() if v.dtype == "int8")),
+    "same": bool(np.array_equal(*out)),
+}))
+"""
+
+
+@pytest.mark.parametrize(("width", "most"), [("wide", 127), ("narrow", 64)])
+def test_weights_read_one_by_one_are_quantized_as_they_are_at_once(tmp_path: Path, width: str, most: int) -> None:
+    done = subprocess.run(
+        [ROOT / ".envs" / "builder" / "bin" / "python", "-c", BOTH_WAYS, tmp_path, width],
+        env=PREPARED,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(done.stdout)
+    assert told["kinds"][0] == told["kinds"][1]
+    assert "MatMulInteger" in told["kinds"][1]
+    assert told["held"][0] == told["held"][1]
+    assert told["most"] in (most - 1, most)
+    assert told["same"]

@@ -1,7 +1,7 @@
 """Quantize the weights of an ONNX model's matrix products to 8 or 4 bits for ONNX Runtime, without data.
 
 Tools: onnxruntime.quantization.quantize_dynamic and MatMulNBitsQuantizer, onnxruntime 1.32.0, after
-workers/stages/quantize/onnx_preparation.py.
+workers/stages/quantize/onnx_preparation.py; weights over 256 MiB go through workers/stages/quantize/onnx_large.py.
 Document: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 Formula, int8-dynamic: w8 = round(w / s_c), s_c = max|w_c| / 127; at run time x8 = round(x / s) + z,
 s = (max x − min x) / 255 of each call.
@@ -22,6 +22,7 @@ from typing import Any
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import RECIPES
 from farm.domain.stage import Kind, StageInput, StageOutput, Verdict, stage
+from workers.stages.quantize import onnx_large
 from workers.stages.quantize.onnx_preparation import prepare, prepare_lines, refuse_unchanged
 from workers.stages.quantize.onnx_static import PRELOAD
 from workers.stages.quantize.products import needs_products
@@ -54,6 +55,9 @@ class Dynamic:
     def write(self, prepared: Path, path: Path) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
+        if onnx_large.streams(prepared):
+            onnx_large.quantize_dynamic(prepared, path, DYNAMIC_OPERATORS, narrow=self.narrow)
+            return
         quantize_dynamic(
             prepared,
             path,
@@ -118,7 +122,7 @@ def quantize_weights(
 
 @stage(
     name="quantize-onnx-int8-dynamic",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

@@ -18,6 +18,7 @@ from farm.domain.recipe import RECIPES
 from farm.domain.stage import Options, StageInput, StageOutput
 from workers.runtimes import Session, runtime_of
 from workers.runtimes.binding import to_artifact, to_source
+from workers.stages import memory
 from workers.stages.compare.numerics import OutputError
 from workers.stages.contracts import Declared, all_finite, bind_unchanged, prove
 from workers.stages.npz import NpzReader
@@ -157,6 +158,8 @@ class Judge:
         source = runtime_of(source_kind or kind).load(given.files["model"])
         self._expected = [source.run(feed) for feed in selection]
         self._declared = Declared(source.inputs, source.outputs)
+        del source
+        memory.give_back()
 
     def new_path(self) -> Path:
         """Name a file that is not there yet."""
