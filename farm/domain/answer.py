@@ -277,7 +277,7 @@ def _fidelity(one: Candidate) -> float:
 
 
 def _point(one: Candidate, *, counts: bool = True) -> tuple[float, float, float] | None:
-    """Return (latency, −fidelity, size), all to be made small; None where one is not known, or must count and does not."""
+    """Return (latency, −fidelity, size), all to be made small; None where one is not known or does not count."""
     values = _score(one, "latency", counts=counts), _score(one, "accuracy"), _score(one, "size")
     latency, lost, size = values
     return None if latency is None or lost is None or size is None else (latency, lost, size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farm.domain.measurement import versus_float
-from farm.domain.statistics.change import PROCESSES_MIN, Change, Measured, compare
+from farm.domain.statistics.change import PROCESSES_MIN, Change, Comparison, Measured, compare
 from farm.domain.statistics.noise import FLOOR_MIN
 
 Body = Mapping[str, Any]
@@ -19,7 +19,8 @@ Body = Mapping[str, Any]
 
 ACROSS_HOSTS = "Measured on host "
 """What the note begins with where two hosts measured."""
-
+MAY_BE_SLOWER = "It may be slower than float32: "
+"""What a note says where the times at hand are longer than float32's, and that can't be told for certain."""
 
 PACED = ("p50", "p90", "p99")
 """The times that a host's pace divides; how long a file takes to load follows its disk as well."""
@@ -46,7 +47,7 @@ def beside_float(ours: Body, theirs: Body) -> Pace:
     Where two hosts measured them, each time is divided by that of the reference model, which ran beside both.
     """
     if not (_is_valid(ours) and _is_valid(theirs)):
-        return Pace()
+        return Pace(note=_doubtful(ours, theirs))
     hosts = host_of(ours), host_of(theirs)
     mine, other = ours["execution_summary"], theirs["execution_summary"]
     ratio, note = versus_float(mine, other), None
@@ -58,12 +59,52 @@ def beside_float(ours: Body, theirs: Body) -> Pace:
         ratio, note = ratio * levels[0] / levels[1], f"{apart}: both were divided by their reference model's time."
     if min(len(mine["all_inference_times"]), len(other["all_inference_times"])) < PROCESSES_MIN:
         return Pace(ratio, note=note)
-    told = compare(_read(other), _read(mine))
+    told = _told(_read(other), _read(mine), one_host=hosts[0] == hosts[1])
     if told.change is not Change.INCONCLUSIVE:
         return Pace(ratio, told.change is Change.REGRESSED, note)
     margin = max(told.floor_ratio, math.sqrt(told.interval[1] / told.interval[0]) - 1)
     same = f"As fast as float32 within {margin:.0%}, by which such measurements vary."
+    if ratio is not None and ratio * (1 + FLOOR_MIN) < 1:
+        same = f"{MAY_BE_SLOWER}it took {1 / ratio:.2f}x its time, and such measurements vary by {margin:.0%}."
     return Pace(ratio, note=f"{note} {same}" if note else same)
+
+
+def _told(before: Measured, after: Measured, *, one_host: bool) -> Comparison:
+    """Compare times as ratios of the reference model's, and as they are where that tells nothing and nothing hinders.
+
+    A reference model that varies more than the file hides a difference that the times alone show. They may be held
+    against each other where one host took both and the reference model was as fast beside the one as beside the other.
+    """
+    told = compare(before, after)
+    if told.change is not Change.INCONCLUSIVE or not (one_host and told.relative_to_reference):
+        return told
+    host = compare(Measured(before.references), Measured(after.references), same_reference=False)
+    if abs(math.log(host.ratio)) > math.log1p(FLOOR_MIN):
+        return told
+    alone = compare(before, after, same_reference=False)
+    return told if alone.change is Change.INCONCLUSIVE else alone
+
+
+def _doubtful(ours: Body, theirs: Body) -> str | None:
+    """Say that a result can't be held against float32, and where its times are longer all the same.
+
+    None where a time was not taken, on an emulated host, where it says nothing, and where only the result's own times
+    are in doubt, which its verdict says.
+    """
+    summaries = [body.get("execution_summary") for body in (ours, theirs)]
+    reasons = [(body.get("conditions") or {}).get("reasons") or ["no reason told"] for body in (ours, theirs)]
+    if not all(summaries) or any("emulated" in one for one in reasons):
+        return None
+    names = ("its own measurement", "that of float32")
+    told = " and ".join(
+        f"{name} does not count ({', '.join(why)})"
+        for name, body, why in zip(names, (ours, theirs), reasons, strict=True)
+        if not _is_valid(body)
+    )
+    ratio = versus_float(*summaries) if host_of(ours) == host_of(theirs) else None
+    if ratio is not None and ratio * (1 + FLOOR_MIN) < 1:
+        return f"{MAY_BE_SLOWER}it took {1 / ratio:.2f}x its time, but {told}."
+    return f"Whether it is faster than float32 is not known: {told}." if _is_valid(ours) else None
 
 
 def noise_of(*bodies: Body) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,65 @@ def test_files_as_fast_as_float_within_the_noise_are_not_called_slower_by_a_coin
 
     assert (body["verdict"], body["execution_summary"]["versus_float"]) == ("ok", pytest.approx(1 / 1.01))
     assert body["notes"][-1] == "As fast as float32 within 3%, by which such measurements vary."
+
+
+def concluded(float_times: list[float], int8_times: list[float], **references: list[float]) -> dict[str, Any]:
+    """Conclude an int8 whose processes took these times each, beside a reference model's (float32's, its own)."""
+    run = finish(planned(runtimes=("ort",)))
+    both = ((0, float_times, "beside_float"), (1, int8_times, "beside_int8"))
+    for index, times, beside in both:
+        facts = run.states[run.plan.results[index].branches[0].measure].facts
+        levels = references.get(beside, [400.0] * 3)
+        facts["execution_summary"] |= {
+            "estimated_inference_time": statistics.median(times),
+            "all_inference_times": [[time] * 2 for time in times],
+            "all_reference_times_us": [[level] * 2 for level in levels],
+        }
+    return conclude(run.plan, run.progress, 1, run.states)
+
+
+def test_a_reference_model_that_varies_more_than_the_file_hides_no_slowness() -> None:
+    """A sixth slower, process for process, beside a reference of which each run differs by a few percent."""
+    shaken = {"beside_float": [400.0, 420.0, 385.0], "beside_int8": [420.0, 384.0, 401.0]}
+
+    body = concluded([40.0, 40.6, 41.0], [47.0, 47.5, 46.8], **shaken)
+
+    assert body["verdict"] == "slower-than-float"
+
+
+def test_a_host_that_changed_its_pace_between_two_measurements_makes_no_file_slower() -> None:
+    slowed = {"beside_float": [400.0, 420.0, 385.0], "beside_int8": [470.0, 448.0, 490.0]}
+
+    body = concluded([40.0, 40.6, 41.0], [47.0, 47.5, 46.8], **slowed)
+
+    assert body["verdict"] == "ok"
+
+
+def test_a_file_that_took_longer_says_so_though_the_noise_is_larger() -> None:
+    body = concluded([40.0, 48.0, 41.0], [43.0, 48.0, 47.0])
+
+    assert body["verdict"] == "ok"
+    assert body["notes"][-1].startswith("It may be slower than float32: it took 1.15x its time, and such measurements")
+
+
+@pytest.mark.parametrize(
+    ("int8_us", "note"),
+    [
+        (1200.0, "It may be slower than float32: it took 1.20x its time, but that of float32 does not count (loaded)."),
+        (600.0, "Whether it is faster than float32 is not known: that of float32 does not count (loaded)."),
+    ],
+)
+def test_where_floats_measurement_does_not_count_the_result_says_what_that_leaves_open(
+    int8_us: float, note: str
+) -> None:
+    run = finish(planned(runtimes=("ort",)), float_us=1000.0, int8_us=int8_us)
+    facts = run.states[run.plan.results[0].branches[0].measure].facts
+    facts["conditions"] |= {"valid": False, "reasons": ["loaded"]}
+
+    body = conclude(run.plan, run.progress, 1, run.states)
+
+    assert (body["verdict"], body["execution_summary"]["versus_float"]) == ("ok", None)
+    assert body["notes"][-1] == note
 
 
 def on_two_hosts(**summary: Any) -> dict[str, Any]:
