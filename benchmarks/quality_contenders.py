@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks.quality_models import Case
 from benchmarks.stand import ENVIRONMENTS, Stand
+from farm.domain.pace import MAY_BE_SLOWER
 from farm.domain.verdict import Verdict
 from workers.sandbox.environment import TOOLCHAINS
 
@@ -31,7 +32,7 @@ class Contender:
     Attributes:
         contract: how the source's tensors appear in it, as JSON; None when they are named as in the source.
         files: digests of its files, by which equal ones are measured once.
-        admits: the farm said that it is slower than float.
+        admits: the farm said that it is slower than float, or that it may be.
         unmeasured: the farm said that its own measurement of it does not count.
         is_absent: what should have made it did not run here, so nothing is known of it.
         is_front: it is on the Pareto front of the farm's answer.
@@ -96,19 +97,31 @@ def _result(stand: Stand, result: Mapping[str, Any], folder: Path) -> Contender:
         return Contender(name, runtime, None, cell=(runtime, recipe), error=str(result.get("message"))[:200])
     files = result["artifact"]["files"]
     at = folder / "/".join(str(result[part]) for part in ("model", "target", "target_runtime", "recipe"))
-    main = next((one["name"] for one in files if one["name"].endswith(".xml")), files[0]["name"])
-    path = at if "/" in main else at / main
     return Contender(
         name,
         runtime,
-        path.parent if path.suffix == ".xml" else path,
+        opened(at, [str(one["name"]) for one in files]),
         contract=_contract(stand, result),
         cell=(runtime, recipe),
         megabytes=result["artifact"]["size_bytes"] / 1e6,
         files=frozenset(str(one["sha256"]) for one in files),
-        admits=Verdict.SLOWER_THAN_FLOAT.value in result["verdicts"],
+        admits=admits(result),
         unmeasured=Verdict.INVALID_MEASUREMENT.value in result["verdicts"],
     )
+
+
+def opened(at: Path, names: Sequence[str]) -> Path:
+    """Say what a runtime opens of a result's files, which lie at `at`: a folder where the format is one."""
+    for name in names:
+        if name.endswith((".xml", "saved_model.pb")):
+            return (at / name).parent
+    return at if "/" in names[0] else at / names[0]
+
+
+def admits(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result says that it is, or may be, slower than float32."""
+    told = (str(note) for note in result.get("notes", ()))
+    return Verdict.SLOWER_THAN_FLOAT.value in result["verdicts"] or any(MAY_BE_SLOWER in note for note in told)
 
 
 def _contract(stand: Stand, result: Mapping[str, Any]) -> Any:

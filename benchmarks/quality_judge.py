@@ -30,7 +30,7 @@ class Point:
 
     Attributes:
         cell: the runtime and recipe of a result of the farm; None of others.
-        admits: the farm said that it is slower than float.
+        admits: the farm said that it is slower than float, or that it may be.
         unmeasured: the farm said that its measurement of it does not count.
         is_file: a file was handed over, whether it runs or not.
         is_absent: it could not take part for a reason of the bench, so nothing is known of it.
@@ -224,14 +224,25 @@ def _slower(points: Sequence[Point]) -> tuple[list[str], list[str]]:
     Second, those of which it said that its own measurement does not count: it warned, but not of that; and those that
     no float32 of their runtime stands beside.
     """
-    floats = {one.cell[0]: one.cpu_ms for one in points if one.cell and one.cell[1] == BASELINE and one.cpu_ms}
+    floats = {one.cell[0]: one for one in points if one.cell and one.cell[1] == BASELINE and one.cpu_ms}
     silent, untold = [], []
     for one in points:
         if one.cell is None or one.cpu_ms is None or one.admits:
             continue
         beside = floats.get(one.cell[0])
-        if beside is None or (one.unmeasured and one.cpu_ms > SLACK * beside):
+        if beside is None or (one.unmeasured and is_slower(one, beside)):
             untold.append(one.name)
-        elif one.cpu_ms > SLACK * beside:
+        elif is_slower(one, beside):
             silent.append(one.name)
     return silent, untold
+
+
+def is_slower(one: Point, beside: Point) -> bool:
+    """Tell whether one is slower than another: by its least time, and in each of the rounds that both were in.
+
+    Of two equal files one is the slower in about half of the rounds: what tells them from a slower file is that it is
+    so in all.
+    """
+    if one.cpu_ms is None or beside.cpu_ms is None or one.cpu_ms <= SLACK * beside.cpu_ms:
+        return False
+    return all(mine > other for mine, other in zip(one.rounds_ms, beside.rounds_ms, strict=False))

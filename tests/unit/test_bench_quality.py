@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import quality
 from benchmarks.quality import answered_first
-from benchmarks.quality_contenders import Contender
+from benchmarks.quality_contenders import Contender, admits, opened
 from benchmarks.quality_judge import ANSWER, BASE, Point, judge, judge_search
 from benchmarks.quality_models import Case, CaseFailed, parted
 from benchmarks.quality_points import races_on
@@ -171,6 +171,36 @@ def test_a_measurement_that_does_not_count_does_not_say_that_a_file_is_slower() 
     assert judged["aims"]["no_file_is_slower_unsaid"] is None
 
 
+def test_a_file_is_silently_slower_only_where_it_is_so_in_every_round_that_it_shares_with_float() -> None:
+    base = replace(FLOAT, rounds_ms=(11.5, 10.0, 10.3))
+    lucky = Point("onnxruntime float16", ("onnxruntime", "float16"), cpu_ms=10.9, sqnr_db=60.0, rounds_ms=(10.9,))
+    slow = replace(lucky, name="onnxruntime int8-dynamic", cpu_ms=11.6, rounds_ms=(11.9, 11.6, 11.7))
+    made = Case("net", Path("net.onnx"), "onnxruntime", {}, {})
+
+    assert judge(made, (base, WON, OPENVINO, lucky, slow))["slower_without_saying_so"] == ["onnxruntime int8-dynamic"]
+
+
+@pytest.mark.parametrize(
+    ("names", "path"),
+    [
+        (["fingerprint.pb", "saved_model.pb", "variables/variables.index"], "at"),
+        (["model.bin", "model.xml"], "at"),
+        (["model.onnx", "model.onnx.data"], "at/model.onnx"),
+        (["folder/one.json", "folder/two.json"], "at"),
+    ],
+)
+def test_a_format_that_is_a_folder_is_opened_as_one(names: list[str], path: str) -> None:
+    assert opened(Path("at"), names) == Path(path)
+
+
+def test_a_note_says_that_a_file_may_be_slower_as_a_verdict_says_that_it_is() -> None:
+    note = "It may be slower than float32: it took 1.20x its time, and such measurements vary by 25%."
+
+    assert admits({"verdicts": ["slower-than-float"]})
+    assert admits({"verdicts": ["ok"], "notes": [note]})
+    assert not admits({"verdicts": ["ok"], "notes": ["As fast as float32 within 3%, by which such measurements vary."]})
+
+
 def contender(cell: str, *files: str) -> Contender:
     runtime, recipe = cell.split()
     return Contender(cell, runtime, Path(cell), cell=(runtime, recipe), files=frozenset(files))
@@ -255,3 +285,6 @@ def test_only_rivals_are_timed_more_than_once() -> None:
     assert not goes_on("far")
     assert goes_on("far", is_front=True)
     assert goes_on("far", cell=BASE)
+    times["onnxruntime float32"] = [{"cpu_us": 135.0}]
+    assert goes_on("far", 10.0, cell=("onnxruntime", "int8-dynamic"))
+    assert not goes_on("far", 10.0, cell=("onnxruntime", "int8-dynamic"), admits=True)
