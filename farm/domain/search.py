@@ -1,9 +1,10 @@
 """The search for an answer: which candidates are worth a measurement, and why the others are given up.
 
 A candidate is a result that the farm tries of its own accord. When it was compared and scored, it is given up where it
-breaks a constraint that no measurement mends. The others get a short measurement; the better half (successive halving)
-is measured in full, the rest only when none of that half satisfies the constraints though its measurements count.
-float32 is always measured in full.
+breaks a constraint that no measurement mends. The others get a short measurement. Who is as good as the best by the
+objective is measured in full, and so is who stands on the field's front of latency, fidelity and size, whatever the
+objective: that is what else a user may want. The rest is measured only when none of these satisfies the constraints
+though its measurements count. float32 is always measured in full.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from farm.domain.progress import Progress, States, StepPhase, artifact_of, branc
 from farm.domain.recipe import BASELINE
 
 PROBED_FROM = 3
-"""Candidates of one model on one target from which on halving them saves time."""
+"""Candidates of one model on one target from which on short measurements save time."""
 NOISE = 0.1
 """Share by which two short measurements of equal files may differ: who is so near to the best is measured in full."""
-
-
+ALIKE, ALIKE_DB = 0.1, 0.5
+"""Share of a size, and decibels of an SQNR, by which files may differ and stand at one place of the front."""
 MIXED, STATIC = "int8-mixed", "int8-static"
 
 
@@ -78,7 +79,7 @@ def standing(plan: Plan, progress: Sequence[Progress], index: int, states: State
     if not all(_is_settled(plan, progress, rival, states) for rival in rivals):
         return Standing(Fate.OPEN, (branch.measure,))
     field = [rival for rival in rivals if _is_probed(plan, progress, rival, states)]
-    better = _better_half(plan, progress, field, states)
+    better = _finalists(plan, progress, field, states)
     if index in better or index not in field:
         return CHOSEN
     given_up = Standing(Fate.DROPPED, _measurements(branch), _behind(plan, progress, index, better, states))
@@ -95,7 +96,7 @@ def is_candidate(plan: Plan, result: PlannedResult) -> bool:
 
 
 def without_needless_probes(results: Sequence[PlannedResult], goals: Mapping[str, Goal]) -> tuple[PlannedResult, ...]:
-    """Take short measurements out where so few candidates of a model are on a target that halving saves nothing.
+    """Take short measurements out where so few candidates of a model are on a target that they save nothing.
 
     int8-mixed has none: nobody is to wait for its rounds.
     """
@@ -195,7 +196,7 @@ def _is_static(plan: Plan, result: PlannedResult, branch: Branch, states: States
 
 
 def _rivals(plan: Plan, result: PlannedResult) -> list[int]:
-    """List who is halved with a result: the model's candidates on its target, in the plan's order."""
+    """List whom a result runs against: the model's candidates on its target, in the plan's order."""
     return [
         index
         for index, other in enumerate(plan.results)
@@ -214,7 +215,7 @@ def _is_probed(plan: Plan, progress: Sequence[Progress], index: int, states: Sta
 
 
 def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
-    """Tell whether nothing more is to be awaited of a rival before the field is halved."""
+    """Tell whether nothing more is to be awaited of a rival before the finalists are named."""
     result, at = plan.results[index], progress[index].branch
     if progress[index].concluded:
         return True
@@ -225,23 +226,55 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
     return alone is None or alone.fate is not Fate.OPEN
 
 
-def _better_half(plan: Plan, progress: Sequence[Progress], field: Sequence[int], states: States) -> list[int]:
-    """Keep the better half by the objective, and who is as good as the best; equal figures go by the plan's order."""
-    bodies = [_probed_of(plan, progress, index, states) for index in field]
-    scores = {
-        index: _score(plan, plan.results[index], body, factor)
-        for index, body, factor in zip(field, bodies, factors(bodies), strict=True)
-    }
+def _finalists(plan: Plan, progress: Sequence[Progress], field: Sequence[int], states: States) -> list[int]:
+    """Keep who is as good as the best by the objective, and who is on the front; the best first, equal ones in order.
+
+    Where nobody's figure is known, nothing tells them apart: half of them is kept.
+    """
+    bodies = {index: _probed_of(plan, progress, index, states) for index in field}
+    scales = dict(zip(field, factors(list(bodies.values())), strict=True))
+    scores = {one: _score(plan, plan.results[one], bodies[one], scales[one]) for one in field}
     ranked = sorted(field, key=lambda index: (scores[index], index))
     best = scores[ranked[0]] if ranked else 0.0
-    half = (len(ranked) + 1) // 2
-    return [one for place, one in enumerate(ranked) if place < half or scores[one] <= best + NOISE * abs(best)]
+    if math.isinf(best):
+        return ranked[: (len(ranked) + 1) // 2]
+    places = {index: _place(bodies[index], scales[index]) for index in ranked}
+    in_db = all(measured_by("accuracy", body) == "sqnr" for body in bodies.values())
+    front = _front(places, alike=ALIKE_DB if in_db else 0.0)
+    return [one for one in ranked if scores[one] <= best + NOISE * abs(best) or one in front]
+
+
+def _place(body: Mapping[str, Any], factor: float | None) -> tuple[float, float, float]:
+    """Give what the front looks at, all to be made small: the short measurement's median, lost fidelity, size."""
+    fidelity = measured_by("accuracy", body)
+    latency, lost, size = (burden(QUANTITIES[name], body) for name in ("p50", fidelity, "size"))
+    paced = math.inf if latency is None or factor is None else latency / factor
+    return paced, math.inf if lost is None else lost, math.inf if size is None else size
+
+
+def _front(places: Mapping[int, tuple[float, float, float]], *, alike: float) -> set[int]:
+    """Find who is not behind in all three: of files that are alike in fidelity and size, only the fastest stays.
+
+    Args:
+        places: of each candidate, as `_place` gives them.
+        alike: by how much two fidelities may differ and be held equal.
+    """
+    kept: list[int] = []
+    for one in sorted(places, key=lambda index: (*places[index], index)):
+        latency, lost, size = places[one]
+        behind = any(
+            places[rival][0] <= latency and places[rival][1] <= lost + alike and places[rival][2] <= size * (1 + ALIKE)
+            for rival in kept
+        )
+        if math.isfinite(latency) and not behind:
+            kept.append(one)
+    return set(kept)
 
 
 def _score(plan: Plan, result: PlannedResult, body: Mapping[str, Any], factor: float | None) -> float:
     """Return what the objective wants small: of the file, else of its short measurement.
 
-    What is not known, or was timed on a host that shares no reference model with the others', is nobody's better half.
+    What is not known, or was timed on a host that shares no reference model with the others', is behind all.
     """
     quantity = QUANTITIES[_shown_by(plan, result, body)]
     value, scale = burden(quantity, body), factor if quantity.is_time else 1.0
