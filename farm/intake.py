@@ -48,6 +48,7 @@ def wanted_of(job_id: str, request: JobRequest) -> Wanted:
             if model.evaluation is None and model.calibration is None
         ),
         measuring=_measuring(request),
+        together=tuple(model_names(request)) if request.co_compile else (),
     )
 
 

@@ -11,7 +11,7 @@ from farm.domain.decision import Decision, decide
 from farm.domain.errors import Failure
 from farm.domain.mixing import family_of, grown
 from farm.domain.plan import Plan, PlannedStep
-from farm.domain.progress import ENDED, Progress, StepPhase, StepState, branch_failure, may_fall_back
+from farm.domain.progress import ENDED, Progress, StepPhase, StepState, branch_failure, gives_way
 from tests.domain_world import file
 
 Ends = StepState | Failure
@@ -150,7 +150,7 @@ class Run:
             failure = branch_failure(self.plan, self.progress, index, branch - 1, self.states)
             assert branch == self.progress[index].branch + 1
             assert failure is not None
-            assert may_fall_back(failure)
+            assert gives_way(self.plan.results[index].branches[branch - 1], failure)
             self.falls.append((index, failure))
             self.progress[index] = replace(self.progress[index], branch=branch)
             self._enlist(index, branch)

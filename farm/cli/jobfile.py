@@ -39,6 +39,7 @@ class JobFile:
     option: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     max_measurement_age: str | float | None = None
     max_runtime_seconds: float | None = None
+    co_compile: bool = False
     measuring: Measuring = field(default_factory=lambda: Measuring())
 
 
@@ -201,6 +202,10 @@ def _no_options(value: Any) -> str | None:
     return None if fits else 'is not a table of tables such as {int8-static = {calibration_method = "Percentile"}}'
 
 
+def _no_flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "is not true or false"
+
+
 def _no_table(value: Any) -> str | None:
     return None if isinstance(value, dict) else "is not a table such as {mean = [0.5], std = [0.5]}"
 
@@ -222,6 +227,7 @@ _JOB_KEYS = {
     "option": _Check(_no_options),
     "max_measurement_age": _Check(_no_age),
     "max_runtime_seconds": _Check(_no_seconds),
+    "co_compile": _Check(_no_flag),
 }
 _MEASURING_KEYS = {
     "scenario": _Check(_no_scenario),

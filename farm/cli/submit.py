@@ -49,6 +49,8 @@ Examples:
 
   farm submit det.onnx -t auto --force-channel-last-input image --narrow-64-bit --weights-dtype float16
 
+  farm submit faces.tflite hands.tflite -t coral-usb --co-compile --wait
+
   farm submit -f job.toml --wait
 
 A builder file has a function build() (or build_model(), a module-level `model`, or one torch.nn.Module class that
@@ -111,6 +113,9 @@ ChannelLast = Annotated[
     list[str] | None, typer.Option(metavar="NAMES", help="Channels last (NHWC) in these; of ONNX, ORT, OpenVINO files.")
 ]
 Narrow = Annotated[bool, typer.Option("--narrow-64-bit", help="int32 and float32 for 64-bit inputs and outputs.")]
+CoCompile = Annotated[
+    bool, typer.Option("--co-compile", help="Compile the models together: they share an Edge TPU's memory.")
+]
 MaxAge = Annotated[str | None, typer.Option(metavar="24h", help="Reuse measurements up to this age.")]
 
 
@@ -132,6 +137,7 @@ class _Flags:
     data: dict[str, Any]
     measuring: Measuring
     option: Sequence[str] = ()
+    co_compile: bool = False
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -169,6 +175,7 @@ def submit(
     force_channel_last_input: ChannelLast = None,
     force_channel_last_output: ChannelLast = None,
     narrow_64_bit: Narrow = False,
+    co_compile: CoCompile = False,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="job.toml", help="Read a job file.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Show progress until the job has ended.")] = False,
     json: Json = False,
@@ -204,7 +211,7 @@ def _flags(said: Mapping[str, Any]) -> _Flags:
         option=[*(said["option"] or ()), *_edges(said)],
         data={key: value for key, value in data.items() if value},
         measuring=how.measuring_of(said),
-        **{name: said[name] for name in ("objective", "name", "host", "max_measurement_age")},
+        **{name: said[name] for name in ("objective", "name", "host", "max_measurement_age", "co_compile")},
     )
 
 
@@ -269,6 +276,7 @@ def _send(client: Client, asked: JobFile) -> Job:
             labels=asked.label,
             host=asked.host,
             options=asked.option,
+            co_compile=asked.co_compile,
             on_bytes=on_bytes,
             **asked.measuring,
         )
@@ -337,6 +345,7 @@ def _merged(flags: _Flags, file: Path | None) -> JobFile:
         option=_options(base.option, flags.option),
         max_measurement_age=flags.max_measurement_age or base.max_measurement_age,
         max_runtime_seconds=base.max_runtime_seconds,
+        co_compile=flags.co_compile or base.co_compile,
         measuring={**base.measuring, **flags.measuring},
     )
 

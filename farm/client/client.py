@@ -69,6 +69,7 @@ class Asked(Measuring, total=False):
     labels: Mapping[str, str] | None
     host: str | None
     options: Mapping[str, Mapping[str, Any]] | None
+    co_compile: bool
 
 
 class Client:
@@ -131,7 +132,7 @@ class Client:
         `NAME:DTYPE[D,D,…]` or {name: shape}; `calibration` and `evaluation` an .npz file or arrays by input name,
         samples on the first axis, or a folder of pictures that `preprocessing` makes inputs of. `builder` is the Python
         file whose build() returns the module of a state_dict. `options` sets those of stages, by recipe or by stage:
-        {"int8-static": {"calibration_method": "Percentile"}}.
+        {"int8-static": {"calibration_method": "Percentile"}}. `co_compile` has the models share an Edge TPU's memory.
         `max_measurement_age` is in seconds, or text such as "24h". `threads` are swept where they are several.
         `on_bytes` is called with (file name, bytes sent, size in bytes). `asked` are the fields of `Asked`.
 

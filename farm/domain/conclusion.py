@@ -23,10 +23,13 @@ from farm.domain.progress import (
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.search import Fate, known_of, standing
 from farm.domain.step_entry import step_entry
+from farm.domain.together import of_together
 from farm.domain.verdict import Verdict, judge
 
 DROPPED = "dropped"
 """The field of a concluded result that says why it was given up before it was measured."""
+STAGE_FACTS = ("sensitivity", "keep_float", "edgetpu")
+"""Facts of a branch's stages that a result shows; what a later stage says of one counts."""
 REPRO, REPRO_FILE = "repro", "repro.zip"
 """The output of a step that shrinks a failure, and the name it is published under."""
 
@@ -73,7 +76,8 @@ def open_result(plan: Plan, progress: Sequence[Progress], index: int, states: St
         "refused_routes": list(result.refused_routes),
         "steps": [step_entry(state, plan.steps.get(state.key), states) for state in steps],
         "tool_versions": _tool_versions(steps),
-        "notes": [*result.notes, *_of_recipe(result.recipe)],
+        "notes": _notes(result, progress[index].branch),
+        **({"compiled_with": list(branches[-1].beside)} if any(branch.beside for branch in branches) else {}),
         **_declared(result.preprocessing),
     }
 
@@ -147,7 +151,7 @@ def _succeeded(
         "artifact": _artifact(result, branch, states),
         **_dtypes(result.recipe),
         "numerics": _numerics(result, branch, states),
-        **_mixed(branch, states),
+        **_told_of_stages(branch, states),
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
@@ -158,7 +162,7 @@ def _succeeded(
         "execution_detail": measured.facts.get("execution_detail"),
         "execution_detail_note": measured.facts.get("execution_detail_note"),
         "conditions": conditions,
-        "notes": [*result.notes, *_of_recipe(result.recipe), *([pace.note] if pace.note else [])],
+        "notes": [*_notes(result, result.branches.index(branch)), *([pace.note] if pace.note else [])],
     }
 
 
@@ -188,6 +192,10 @@ def _numerics(result: PlannedResult, branch: Branch, states: States) -> dict[str
     return told | bisect(figures, result.target, _layers(branch, states)) | {"compared_on": branch.compared_on}
 
 
+def _notes(result: PlannedResult, at: int) -> list[str]:
+    return [*result.notes, *_of_recipe(result.recipe), *of_together(result, at)]
+
+
 def _of_recipe(name: str) -> tuple[str, ...]:
     """Say what a reader of a recipe's results must know, where they are often misread."""
     recipe = RECIPES.get(name)
@@ -200,10 +208,11 @@ def _dtypes(name: str) -> dict[str, str]:
     return {} if recipe is None else {key: getattr(recipe, key) for key in ("weights_dtype", "activations_dtype")}
 
 
-def _mixed(branch: Branch, states: States) -> dict[str, Any]:
-    """Tell how a stage ranked the operators by what each costs in integers, and which it left in float."""
-    told = [states[key].facts for key in branch.steps if key in states]
-    return {name: facts[name] for facts in told for name in ("sensitivity", "keep_float") if facts and name in facts}
+def _told_of_stages(branch: Branch, states: States) -> dict[str, Any]:
+    """Tell what stages found of the model's own file: ranked operators, those left in float, an Edge TPU's mapping."""
+    others = {key for keys in branch.beside.values() for key in keys}
+    told = [states[key].facts for key in branch.steps if key in states and key not in others]
+    return {name: facts[name] for facts in told for name in STAGE_FACTS if facts and name in facts}
 
 
 def _layers(branch: Branch, states: States) -> LayerFigures | None:
@@ -280,8 +289,9 @@ def _blamed(failure: Failure, numerics: Mapping[str, Any] | None) -> dict[str, A
 
 
 def _best_known(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> tuple[Failure, Branch] | None:
-    """Choose the failure to show: that of the best route; the steps list shows the others."""
-    for number, branch in enumerate(plan.results[index].branches[: progress[index].branch + 1]):
+    """Choose the failure to show: that of the best route of the model by itself; the steps list shows the others."""
+    tried = enumerate(plan.results[index].branches[: progress[index].branch + 1])
+    for number, branch in sorted(tried, key=lambda one: bool(one[1].beside)):
         failure = branch_failure(plan, progress, index, number, states)
         if failure is not None:
             return failure, branch

@@ -19,7 +19,7 @@ from farm.domain.progress import (
     StepPhase,
     StepState,
     branch_failure,
-    may_fall_back,
+    gives_way,
     reproduction_of,
 )
 from farm.domain.recipe import RECIPES
@@ -92,7 +92,7 @@ def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, 
         due.grow += [(index, stands.grow)] if stands.grow is not None else []
         due.start += [(index, stands.turn)] if stands.turn is not None else []
         return False
-    if failure is not None and may_fall_back(failure) and at + 1 < len(result.branches):
+    if failure is not None and gives_way(branch, failure) and at + 1 < len(result.branches):
         due.start.append((index, at + 1))
         return False
     is_over = _is_over(branch, stands, states) if failure is None else not _is_told_of(result, at, states)

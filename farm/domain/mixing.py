@@ -8,13 +8,12 @@ when the one before it was compared. Fidelity need not grow with the number, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from farm.domain.codec import digest
-from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep
+from farm.domain.plan import Branch, Plan, PlannedResult, PlannedStep
 from farm.domain.progress import States, StepPhase
+from farm.domain.rekeying import made_anew, rekeyed, renamed
 
 ROUNDS = 4
 """Files of one result that are made and compared at most, the first one included."""
@@ -96,10 +95,10 @@ def grown(plan: Plan, index: int, at: int, count: int, states: States) -> tuple[
     if quantizer is None or ranking is None:
         raise ValueError(f"{result.model} has no ranking to grow by")
     told = {**quantizer.options, KEEP_FLOAT: ranking[0][:count]}
-    steps = _rekeyed(plan, first, quantizer.key, told)
-    names = {old: step.key for old, step in steps.items()}
+    steps = rekeyed(plan.steps, first, quantizer.key, made_anew(quantizer, options=told, inputs=quantizer.inputs))
     place = family[-1] + 1
-    branches = (*result.branches[:place], _renamed(first, names, count), *result.branches[place:])
+    grown_branch = replace(renamed(first, steps), in_float=count)
+    branches = (*result.branches[:place], grown_branch, *result.branches[place:])
     results = tuple(replace(one, branches=branches) if one is result else one for one in plan.results)
     added = {step.key: step for step in steps.values()}
     return replace(plan, steps={**plan.steps, **added}, results=results), place
@@ -107,50 +106,3 @@ def grown(plan: Plan, index: int, at: int, count: int, states: States) -> tuple[
 
 def _quantizer(plan: Plan, branch: Branch) -> PlannedStep | None:
     return next((plan.steps[key] for key in branch.steps if KEEP_FLOAT in plan.steps[key].options), None)
-
-
-def _rekeyed(plan: Plan, branch: Branch, changed: str, options: Mapping[str, Any]) -> dict[str, PlannedStep]:
-    """Make a step anew with other options, and all of a branch that read what it makes; by their old keys."""
-    made: dict[str, PlannedStep] = {}
-    for key in branch.steps:
-        step = plan.steps[key]
-        if key != changed and not any(need in made for need in step.needs):
-            continue
-        inputs = tuple(_renamed_input(given, made) for given in step.inputs)
-        told = options if key == changed else step.options
-        said = {"options": told, "inputs": [one.identity for one in inputs]}
-        made[key] = replace(
-            step,
-            key=digest({"of": key, **said}),
-            reuse_key=digest({"of": step.reuse_key, **said}) if step.reuse_key else None,
-            options=told,
-            inputs=inputs,
-            after=tuple(made[need].key if need in made else need for need in step.after),
-        )
-    return made
-
-
-def _renamed_input(given: Input, made: Mapping[str, PlannedStep]) -> Input:
-    return replace(given, step=made[given.step].key) if given.step is not None and given.step in made else given
-
-
-def _renamed(branch: Branch, names: Mapping[str, str], count: int) -> Branch:
-    """Return a branch over the new steps; its failures are not shrunk."""
-
-    def new(key: str | None) -> str | None:
-        return names.get(key, key) if key else None
-
-    layers = replace(branch.layers, step=new(branch.layers.step)) if branch.layers else None
-    return replace(
-        branch,
-        steps=tuple(names.get(key, key) for key in branch.steps),
-        artifact=replace(branch.artifact, step=new(branch.artifact.step)),
-        compare=names.get(branch.compare, branch.compare),
-        measure=names.get(branch.measure, branch.measure),
-        evaluate=new(branch.evaluate),
-        probe=new(branch.probe),
-        checks=tuple(replace(check, step=new(check.step)) for check in branch.checks),
-        layers=layers,
-        reproductions={},
-        in_float=count,
-    )

@@ -112,7 +112,8 @@ class Branch:
     `checks` follow the route, stage by stage. `reproductions` maps a transform to the step that shrinks its model
     should it fail; those steps are none of the branch's own. `probe` is a short measurement that a search ranks by.
     `layers` is there where the route quantizes. `in_float` says how many operators a later round of int8-mixed leaves
-    in float; None of what was planned at first.
+    in float; None of what was planned at first. `beside` maps each model that is compiled together with the branch's
+    own to the steps that make its file, which are among the branch's.
     """
 
     route: tuple[str, ...]
@@ -129,6 +130,7 @@ class Branch:
     probe: str | None = None
     layers: Layers | None = None
     in_float: int | None = None
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def looks(self) -> frozenset[str]:

@@ -21,6 +21,7 @@ from farm.domain.preprocessing import value_ranges
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.search import without_needless_probes
+from farm.domain.together import put_together, together_errors
 from farm.domain.tuning import tuning_errors, unused
 from farm.domain.wanted import Reason, Submitted, Wanted, World
 
@@ -30,6 +31,7 @@ def request_reasons(wanted: Wanted, world: World) -> list[Reason]:
     errors = goal_errors(wanted.constraints, wanted.objective, unscored=wanted.unscored, metrics=wanted.metrics)
     known_runtimes = set(world.catalogue.accepts) | {r for t in world.targets.values() for r in t.runtimes}
     errors += [*wanted.measuring.errors(), *tuning_errors(wanted.options, world.catalogue)]
+    errors += together_errors(wanted, world)
     errors += [_unknown("metric", name, METRICS) for name in wanted.metrics if name not in METRICS]
     errors += [_unknown("target", name, world.targets) for name in wanted.targets if name not in world.targets]
     errors += [
@@ -59,7 +61,8 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
         refused += [Reason(failure, model.name) for failure in errors]
     if all(result.failure is not None for result in _asked(builder.results)):
         return refused
-    results = without_needless_probes(builder.results, builder.goals)
+    planned = put_together(builder.results, builder.steps) if wanted.together else builder.results
+    results = without_needless_probes(planned, builder.goals)
     branches = [branch for result in results for branch in result.branches]
     used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}
     steps = {key: step for key, step in builder.steps.by_key.items() if key in used}

@@ -91,8 +91,8 @@ def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch:
     wanted = [states[key] for key in chosen.steps if key not in chosen.looks and key in states]
     lost = [state for state in wanted if state.phase in LOST and not _is_let_go(chosen, state)]
     if lost:
-        told = (state.failure for state in lost if state.failure is not None)
-        return next(told, None) or _unexplained(lost[0])
+        told = (_told_to(result, chosen, state) for state in lost)
+        return next((failure for failure in told if failure), None) or _unexplained(lost[0])
     compared = states.get(chosen.compare)
     if compared is not None and compared.phase is StepPhase.SUCCEEDED:
         numerics = compared.facts.get("numerics", {})
@@ -112,6 +112,11 @@ def may_fall_back(failure: Failure) -> bool:
     return failure.who_must_act is Actor.US or is_of_a_tool(failure)
 
 
+def gives_way(branch: Branch, failure: Failure) -> bool:
+    """Tell whether a result's next branch takes over from a lost one; a model by itself does from several together."""
+    return bool(branch.beside) or may_fall_back(failure)
+
+
 def is_of_a_tool(failure: Failure) -> bool:
     """Tell whether a tool is at fault, or complained: what was raised while it ran names it with its version.
 
@@ -120,6 +125,15 @@ def is_of_a_tool(failure: Failure) -> bool:
     """
     complained = {"tool", "version"} <= failure.evidence.keys()
     return failure.who_must_act is Actor.TOOLCHAIN or (complained and failure.who_must_act is not Actor.HOST)
+
+
+def _told_to(result: PlannedResult, chosen: Branch, state: StepState) -> Failure | None:
+    """Tell a step's failure; with the model's name, where it is another one that was to be compiled beside this one."""
+    failure = state.failure
+    other = next((name for name, keys in chosen.beside.items() if state.key in keys), None)
+    if failure is None or other is None:
+        return failure
+    return replace(failure, message=f"{other}, to be compiled together with {result.model}, failed: {failure.message}")
 
 
 def _is_let_go(chosen: Branch, state: StepState) -> bool:

@@ -19,6 +19,8 @@ EDGES = "optimize-onnx-edges"
 """The stage that gives an ONNX model other inputs and outputs; a job asks for it by its options."""
 KEEP_EDGES = (Format.ONNX, Format.ORT, Format.OPENVINO_IR)
 """Formats whose files have the inputs and outputs of the ONNX model they are made of."""
+COMPILED = "compiled"
+"""The role of what several models were compiled to, for the stage that takes one's share of it."""
 MOST_BRANCHES = 4
 """Routes of one result that are tried in turn."""
 
@@ -61,10 +63,17 @@ def find_routes(source: Format, accepts: Sequence[Format], recipe: str, specs: I
         recipe: the recipe's name.
         specs: every stage there is.
     """
-    edges = [s for s in specs if s.kind in TRANSFORMS and s.source and s.target and s.recipe in (None, recipe)]
+    edges = [s for s in specs if _is_edge(s) and s.recipe in (None, recipe)]
     walk = _Walk(edges, {fmt: place for place, fmt in enumerate(accepts)})
     start = (source, recipe == BASELINE)
     return sorted(walk.on(start, (), frozenset({start}), len(accepts)), key=lambda route: route.rank)
+
+
+def _is_edge(spec: StageSpec) -> bool:
+    """Tell whether a stage makes another format of one model's file: of what several became, no chain leads on."""
+    return (
+        spec.kind in TRANSFORMS and spec.source is not None and spec.target is not None and COMPILED not in spec.inputs
+    )
 
 
 def with_edges(route: Route, source: Format, spec: StageSpec) -> Route | None:

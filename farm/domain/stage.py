@@ -132,6 +132,7 @@ class StageSpec:
         fresh: exec'd in a new process instead of forked from a zygote (every measurement).
         spawns: starts child processes of its own, so it needs the exec policy.
         programs: (option, program of the operator): the option is given the digest that the host attests.
+        share: the stage that takes one model's file out of what this one made of several; None: it takes one model.
     """
 
     name: str
@@ -155,6 +156,7 @@ class StageSpec:
     fresh: bool = False
     spawns: bool = False
     programs: tuple[tuple[str, str], ...] = ()
+    share: str | None = None
 
     def asks(self, option: str) -> bool:
         """Tell whether its options have a field of that name."""

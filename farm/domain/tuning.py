@@ -18,8 +18,8 @@ from farm.domain.stage import TRANSFORMS, Options, StageSpec
 Tuned = Mapping[str, Mapping[str, Any]]
 """A recipe's or a stage's name -> option -> value: JSON, or text as a command line has it."""
 
-THE_FARMS = frozenset(("recipe", "reports", "enough_db", "keep_float_count"))
-"""Options that follow from the job: which recipe, what its samples are kept for, the SQNR it asks for."""
+THE_FARMS = frozenset(("recipe", "reports", "enough_db", "keep_float_count", "together"))
+"""Options that follow from the job: which recipe, what its samples are kept for, the SQNR it asks for, its models."""
 THE_OPERATORS = frozenset(("compiler",))
 """Options that name a program of the host; a stage's `programs` are such too."""
 

@@ -39,6 +39,8 @@ class Wanted:
     measuring: Measuring = dataclasses.field(default_factory=Measuring)
     options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     """What the job sets of stages itself, by recipe or stage (farm.domain.tuning)."""
+    together: tuple[str, ...] = ()
+    """The models to be compiled together, in the order of the job (farm.domain.together)."""
     tests_host: bool = False
     """The job tests that host: what runs on it is run anew, however often the same was run there before."""
 

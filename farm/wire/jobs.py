@@ -68,7 +68,8 @@ class JobRequest(MeasuringRequest):
     """One submission: models x targets x runtimes x recipes.
 
     `formats` narrows what runtimes may take; without it each takes the formats it likes best. `host` pins what runs on
-    the target to one of its hosts. `options` sets those of stages: {recipe or stage: {option: value}}.
+    the target to one of its hosts. `options` sets those of stages: {recipe or stage: {option: value}}. `co_compile` has
+    the models compiled together, to share the memory of an accelerator that they run on side by side.
     """
 
     models: list[ModelRequest] = Field(min_length=1, max_length=1000)
@@ -78,6 +79,7 @@ class JobRequest(MeasuringRequest):
     formats: list[str] | None = None
     host: str | None = Field(default=None, max_length=63)
     options: dict[OptionName, dict[OptionName, JsonValue]] = Field(default_factory=dict, max_length=100)
+    co_compile: bool = False
     constraints: list[str] = Field(default_factory=list)
     objective: Literal["latency", "size", "accuracy", "memory"] | None = None
     name: str | None = Field(default=None, max_length=200)

@@ -35,9 +35,13 @@ from workers.stages.quantize.full_integer import float_operators
 pytestmark = pytest.mark.toolchain
 
 FLOAT_DB, INT8_DB, SPARSE_DB = 60.0, 15.0, 3.0
-ELSEWHERE = ("compile-tflite-to-edgetpu-tflite", "optimize-torch-state-dict-sparse-structured")
-"""A compiler that is the operator's to supply (test_edgetpu_compile), and a stage that takes away channels, of which
-the tiny model has none to spare (test_channel_pruning)."""
+ELSEWHERE = (
+    "compile-edgetpu-tflite-share",
+    "compile-tflite-to-edgetpu-tflite",
+    "optimize-torch-state-dict-sparse-structured",
+)
+"""A compiler that is the operator's to supply, with what reads its files (test_edgetpu_compile), and a stage that takes
+away channels, of which the tiny model has none to spare (test_channel_pruning)."""
 STAGES = tuple(s for s in load_specs().values() if s.kind in TRANSFORMS and s.name not in ELSEWHERE)
 REPEATED = ("compile-onnx-to-ort", "onnx-to-openvino-ir", "torchscript-to-onnx")
 """Whose commands are run in the ordinary tier: the others take ten seconds each to import their tools."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from farm.domain.codec import encode
 from farm.domain.errors import FarmError, ToolTimedOut
 from tests.edgetpu_models import Op, Tensor, bias, tflite, weights
-from tests.stage_fixtures import ROOT, Answer, Call, models, run_call
+from tests.stage_fixtures import ROOT, Answer, Call, models, run_call, run_calls
 from workers.edgetpu import compiler
 from workers.edgetpu.compiled import read_compiled
 from workers.edgetpu.compiler import Flags, compile_models, find_compiler, program_digest
+from workers.edgetpu.model import declared_specs, read_model
 from workers.runtimes.edgetpu import segments
 from workers.sandbox import Call as SandboxCall
 from workers.sandbox import Level, Limits, Sandbox
@@ -22,6 +24,7 @@ from workers.sandbox import Level, Limits, Sandbox
 pytestmark = [pytest.mark.toolchain]
 PAIRS = ROOT / "tests" / "edgetpu_pairs"
 STAGE = "compile-tflite-to-edgetpu-tflite"
+SHARE = "compile-edgetpu-tflite-share"
 MODEL = PAIRS / "bright_16x16.tflite"
 PYTHON = ROOT / ".envs" / "litert" / "bin" / "python3"
 STAND_IN = ROOT / "tests" / "edgetpu_stand_in.py"
@@ -217,16 +220,57 @@ def test_a_lost_segment_is_told(tmp_path: Path) -> None:
     assert "2 were due" in failure["message"]
 
 
-def test_models_that_share_the_memory_are_compiled_together(tmp_path: Path) -> None:
+def test_models_that_share_the_memory_are_compiled_together_and_each_is_told_by_itself(tmp_path: Path) -> None:
+    """Given the step of all models and then, of each, the one that takes its share; those are bound to their own."""
     other = PAIRS / "gabor_64x64_p4.tflite"
+    sources = {"bright": MODEL, "gabor": other}
     told = {"compiler": str(stand_in(tmp_path, "good")), "input_specs": INPUTS, "output_specs": OUTPUTS}
-    found = run_call("litert", Call(STAGE, {"model": MODEL, "beside-1": other}, told), tmp_path / "work")
+    call = Call(STAGE, {"model": MODEL, "beside-1": other}, told | {"together": list(sources)})
+    found = run_call("litert", call, tmp_path / "work")
 
-    for role, source in (("model", MODEL), ("beside-1", other)):
-        made = source.with_name(f"{source.stem}_edgetpu.tflite")
-        assert found.output(role).read_bytes() == made.read_bytes()
     assert found.result["reproduce"].endswith("model.tflite beside-1.tflite")
     assert found.facts["edgetpu"]["edge_tpu_subgraphs"] == 2
+    assert [one["model"] for one in found.facts["edgetpu"]["prediction"]["models"]] == list(sources)
+    taken: dict[str, Call] = {}
+    for role, source in zip(("model", "beside-1"), sources.values(), strict=True):
+        given = read_model(source.read_bytes())
+        specs = {f"{what}_specs": declared_specs(given, getattr(given, f"{what}s")) for what in ("input", "output")}
+        taken[str(source)] = Call(SHARE, {"model": source, "compiled": found.output(role)}, encode(specs))
+    for source, share in zip(sources.values(), run_calls("litert", taken, tmp_path / "shares").values(), strict=True):
+        made = source.with_name(f"{source.stem}_edgetpu.tflite").read_bytes()
+        compiled, facts = read_compiled(made), share.facts["edgetpu"]
+        assert share.output("model").read_bytes() == made
+        assert facts["memory"] == {"cached_bytes": compiled.cached_bytes, "streamed_bytes": compiled.streamed_bytes}
+        assert (facts["predicted"], facts["prediction"]["predicted"]) == (False, True)
+        bound = [binding["source"] for binding in share.result["contract"]["inputs"]]
+        assert bound == taken[str(source)].options["input_specs"]
+
+
+def test_a_share_that_is_another_models_is_refused(tmp_path: Path) -> None:
+    compiled = PAIRS / "gabor_64x64_p4_edgetpu.tflite"
+    told = {"input_specs": INPUTS, "output_specs": OUTPUTS}
+    failure = run_call("litert", Call(SHARE, {"model": MODEL, "compiled": compiled}, told), tmp_path / "work").failure
+
+    assert failure["code"] == "contract-mismatch"
+
+
+def test_of_several_models_the_one_that_it_would_refuse_is_named_with_what_becomes_of_the_others(
+    tmp_path: Path,
+) -> None:
+    """Given a convolution of version 6 in the second model, and a compiler that would crash; then it is not called."""
+    image = Tensor((1, 8, 8, 4))
+    path = tmp_path / "new.tflite"
+    path.write_bytes(tflite([image, weights(4, 3, 3, 4), bias(4), image], [Op("CONV_2D", (0, 1, 2), (3,), 6)]))
+    told = {"compiler": str(stand_in(tmp_path, "crash")), "input_specs": INPUTS, "output_specs": OUTPUTS}
+    call = Call(STAGE, {"model": MODEL, "beside-1": path}, told | {"together": ["bright", "hands"]})
+    failure = run_call("litert", call, tmp_path / "work").failure
+
+    assert failure["code"] == "conversion-failed"
+    assert "was not called, for it would refuse hands: " in failure["message"]
+    assert "CONV_2D (operator 0) has version 6" in failure["message"]
+    assert "None of 2 models is compiled together then; each is by itself" in failure["message"]
+    assert "leave those models out" in failure["remedy"]
+    assert [one["model"] for one in failure["evidence"]["edgetpu"]["models"]] == ["bright", "hands"]
 
 
 @pytest.mark.parametrize(

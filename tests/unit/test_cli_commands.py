@@ -108,6 +108,15 @@ def test_edges_and_types_are_asked_for_by_flags_of_their_own(double: FarmDouble,
     assert request["options"] == {"optimize-onnx-edges": {"channel_last_inputs": "image,mask", "narrow_64_bit": "true"}}
 
 
+def test_models_are_compiled_together_where_that_is_asked_for(double: FarmDouble, farm: Farm, tmp_path: Path) -> None:
+    accepts_jobs(double, samples.report(samples.result()))
+
+    assert farm("submit", model_file(tmp_path), "-t", "coral-usb", "--co-compile").code == 0
+
+    (request,) = double.requests("POST /v1/jobs")
+    assert request["co_compile"] is True
+
+
 def test_types_that_no_recipe_has_are_refused_with_the_list(farm: Farm, tmp_path: Path) -> None:
     ran = farm("submit", model_file(tmp_path), "-t", "x86-64-v3", "--weights-dtype", "int3")
 

@@ -24,6 +24,7 @@ target_qps = 50
 latency_bound_ms = 20.5
 threads = [1, 2, 4]
 sustained = "2m"
+co_compile = true
 option = {int8-static = {calibration_method = "Percentile"}, sparse-structured = {share = 0.5}}
 
 [[model]]
@@ -52,6 +53,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
 
     assert (job.target, job.runtime) == (("x86-64-v3", "raspberry-pi-5"), ("onnxruntime",))
     assert job.format == ("ort",)
+    assert job.co_compile is True
     assert (job.objective, job.label, job.max_measurement_age) == ("size", {"team": "vision"}, "24h")
     assert job.measuring == {
         "scenario": "server",
@@ -86,6 +88,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         ('threads = ["two"]\n[[model]]\npath = "m"', "threads = ['two'] is not a list of counts such as [1, 2, 4]"),
         ('sustained = "long"\n[[model]]\npath = "m"', "sustained = 'long' is not a duration"),
         ('target_qps = 0\n[[model]]\npath = "m"', "target_qps = 0 is not a number above 0"),
+        ('co_compile = "yes"\n[[model]]\npath = "m"', "co_compile = 'yes' is not true or false"),
         ('label = ["a"]\n[[model]]\npath = "m"', "label = ['a'] is not a table of texts"),
         ("target = [", "can't be read as TOML"),
     ],

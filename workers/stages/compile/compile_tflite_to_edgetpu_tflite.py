@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from farm.domain.errors import BadRequest, ConversionFailed, EnvironmentMissing
 from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
+from farm.domain.together import role_of
 from workers.edgetpu.compiled import Compiled, read_compiled
 from workers.edgetpu.compiler import (
     MOST_TIMEOUT_S,
@@ -32,16 +33,13 @@ from workers.edgetpu.compiler import (
     find_compiler,
 )
 from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION, LAST_COMPILER, Status
-from workers.edgetpu.model import declared_specs, read_model
+from workers.edgetpu.model import read_model
 from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.contracts import Declared, bind_unchanged
-from workers.stages.transforms import given_contract
+from workers.stages.compile.edgetpu_files import bound, compiled_facts
 
 NOT_QUANTIZED = "Model not quantized"
-BESIDE = "beside-"
-"""What the roles of models begin with that are compiled together with the step's own."""
 INTEGER_RECIPES = ("int8-full-integer", "int8-static")
 """Recipes after which a TFLite file computes in integers; int8-static converts at its ends, on the CPU."""
 
@@ -53,6 +51,7 @@ class EdgeTpuOptions(Options):
     `compiler` is its name on the steps' PATH, or a path below /usr; `min_runtime_version` the oldest Edge TPU runtime
     that must run the result; `num_segments` splits the model for as many devices; operators after
     `intermediate_tensors` stay on the CPU. `compiler_sha256` is that of the host that the step was planned for.
+    `together` names the models where they are several, in the order of their roles.
     """
 
     compiler: str = PROGRAM
@@ -63,6 +62,7 @@ class EdgeTpuOptions(Options):
     compile_timeout_s: int = 180
     compiler_sha256: str | None = None
     recipe: str = BASELINE
+    together: tuple[str, ...] = ()
 
 
 def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions) -> Verdict:
@@ -84,7 +84,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
 
 @stage(
     name="compile-tflite-to-edgetpu-tflite",
-    version="2",
+    version="3",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,
@@ -94,6 +94,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
     programs=(("compiler_sha256", PROGRAM),),
     spawns=True,
     timeout_s=1800.0,
+    share="compile-edgetpu-tflite-share",
 )
 def run(given: StageInput) -> StageOutput:
     """Compile, read the result back, and tell both what was predicted and what came.
@@ -101,7 +102,7 @@ def run(given: StageInput) -> StageOutput:
     Args:
         given: files["model"], and further ones (`beside-1` …) that are compiled together with it to share the memory.
     Returns: model_edgetpu.tflite, or a folder of segments in the order in which they run, as "model"; each further one
-        under its own role; facts["edgetpu"] with mapping, memory and the compiler.
+        under its own role; facts["edgetpu"] with mapping, memory and the compiler. The contract is that of "model".
 
     Raises:
         BadRequest: options that can't be, or a tensor that the model does not have.
@@ -111,17 +112,11 @@ def run(given: StageInput) -> StageOutput:
     """
     options: EdgeTpuOptions = given.options
     flags = _flags(options)
-    entry = entry_file(given.files["model"], SUFFIXES)
-    predicted = predict(entry.read_bytes(), min_runtime_version=options.min_runtime_version)
-    if predicted.refusal is not None:
-        raise ConversionFailed(
-            f"{PROGRAM} was not called, for it would refuse the model: {predicted.refusal}.",
-            remedy=_way_out(predicted.refusal, options),
-            edgetpu=predicted.as_facts(),
-        )
-    compiler = find_compiler(options.compiler, {"edgetpu": predicted.as_facts()})
-    _check_planned(compiler, options)
     models = _models(given, flags)
+    predicted = [predict(model.read_bytes(), min_runtime_version=options.min_runtime_version) for model in models]
+    _refuse(predicted, options)
+    compiler = find_compiler(options.compiler, {"edgetpu": _predicted(predicted, options)})
+    _check_planned(compiler, options)
     folder = given.work / "compiled"
     folder.mkdir()
     made = compile_models(compiler, models, folder, flags)
@@ -129,10 +124,45 @@ def run(given: StageInput) -> StageOutput:
     parts = [read_compiled(file.read_bytes()) for file in made.files]
     return StageOutput(
         files=_files(models, made, folder),
-        facts={"edgetpu": _facts(compiler, made, parts, predicted)},
+        facts={"edgetpu": _facts(compiler, made, parts) | {"prediction": _predicted(predicted, options)}},
         contract=_contract(given, models[0], made),
         reproduce=shlex.join(command(compiler, [Path(model.name) for model in models], Path(), flags)),
     )
+
+
+def _refuse(predicted: Sequence[Prediction], options: EdgeTpuOptions) -> None:
+    """Raise for what the compiler would refuse: of several models it then would compile none.
+
+    Raises:
+        ConversionFailed: one message for all such models, each named with its operator.
+    """
+    refused = {place: one.refusal for place, one in enumerate(predicted) if one.refusal is not None}
+    if not refused:
+        return
+    ways = dict.fromkeys(_way_out(refusal, options) for refusal in refused.values())
+    if len(predicted) == 1:
+        told, rest = f"the model: {refused[0]}", ""
+    else:
+        told = "; ".join(f"{_name(place, options)}: {refusal}" for place, refusal in refused.items())
+        rest = f" None of {len(predicted)} models is compiled together then; each is by itself."
+    raise ConversionFailed(
+        f"{PROGRAM} was not called, for it would refuse {told}.{rest}",
+        remedy=" ".join((*ways, *(["Or leave those models out."] if rest else []))),
+        edgetpu=_predicted(predicted, options),
+    )
+
+
+def _predicted(predicted: Sequence[Prediction], options: EdgeTpuOptions) -> dict[str, Any]:
+    """Tell a model's prediction, or each of several, predicted as if it had the memory for itself."""
+    if len(predicted) == 1:
+        return predicted[0].as_facts()
+    models = [{"model": _name(place, options)} | one.as_facts() for place, one in enumerate(predicted)]
+    return {"predicted": True, "models": models}
+
+
+def _name(place: int, options: EdgeTpuOptions) -> str:
+    """Call a model by its name in the job, and by its role where the step was told none."""
+    return options.together[place] if place < len(options.together) else role_of(place)
 
 
 def _check_planned(compiler: Compiler, options: EdgeTpuOptions) -> None:
@@ -147,7 +177,7 @@ def _check_planned(compiler: Compiler, options: EdgeTpuOptions) -> None:
 
 def _models(given: StageInput, flags: Flags) -> list[Path]:
     """Copy the models under the names of their roles: the compiler names its files after them."""
-    roles = ["model", *sorted(role for role in given.files if role.startswith(BESIDE))]
+    roles = [role_of(place) for place in range(len(given.files))]
     if len(roles) > 1 and flags.num_segments > 1:
         raise BadRequest("Models that are compiled together can't be split: choose num_segments=1.")
     for role in roles:
@@ -208,30 +238,15 @@ def _segments(made: Compilation, folder: Path) -> Path:
 
 
 def _contract(given: StageInput, model: Path, made: Compilation) -> Contract:
-    """Bind the compiled file's tensors, as it declares them: nothing here could run it."""
     parts = [path for path in made.files if path.name.startswith(model.stem)]
-    first, last = _declared(parts[0]), _declared(parts[-1])
-    return bind_unchanged(given_contract(given), _declared(model), Declared(first.inputs, last.outputs))
+    return bound(given, model, parts)
 
 
-def _declared(path: Path) -> Declared:
-    model = read_model(path.read_bytes())
-    return Declared(declared_specs(model, model.inputs), declared_specs(model, model.outputs))
-
-
-def _facts(compiler: Compiler, made: Compilation, parts: list[Compiled], predicted: Prediction) -> dict[str, Any]:
+def _facts(compiler: Compiler, made: Compilation, parts: Sequence[Compiled]) -> dict[str, Any]:
     operators = [{"type": row.type, "count": row.count, "status": row.status} for row in made.report.operators]
     return {
-        "predicted": False,
+        **compiled_facts(parts),
         "compiler": compiler.as_facts(),
         "report": made.as_facts(),
-        "min_runtime_version": max(part.min_runtime_version for part in parts),
-        "memory": {
-            "cached_bytes": sum(part.cached_bytes for part in parts),
-            "streamed_bytes": sum(part.streamed_bytes for part in parts),
-        },
         "operators": operators,
-        "cpu_operators": [name for part in parts for _, name in part.cpu_operators],
-        "edge_tpu_subgraphs": sum(part.edge_tpu_subgraphs for part in parts),
-        "prediction": predicted.as_facts(),
     }

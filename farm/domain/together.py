@@ -1,0 +1,205 @@
+"""Models that are compiled together, to share an accelerator's memory.
+
+One step takes the files of all of them, the first in role `model`, the others as `beside-1`, `beside-2` …; a second one
+for each model takes its own file out of what was made. Every result keeps the branches that compile its model by itself
+behind that one: what goes wrong with one model costs the others the sharing, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from farm.domain.branches import Steps
+from farm.domain.catalogue import Catalogue, Target
+from farm.domain.codec import decode
+from farm.domain.errors import BadRequest, FarmError, Incompatible
+from farm.domain.plan import Branch, Input, PlannedResult, PlannedStep
+from farm.domain.rekeying import made_anew, rekeyed, renamed
+from farm.domain.routes import COMPILED
+from farm.domain.stage import TRANSFORMS, StageSpec
+from farm.domain.wanted import Wanted, World
+
+BESIDE = "beside-"
+"""What the roles of models begin with that are compiled together with the first one."""
+NAMES = "together"
+"""The compiling stage's option that names the models, in the order of their roles."""
+MOST = 10
+"""Models that share one accelerator at most: each one more leaves the others less of its memory."""
+
+
+def role_of(place: int) -> str:
+    """Name the role of a model, and of what it is compiled to, by its place in the job."""
+    return f"{BESIDE}{place}" if place else "model"
+
+
+def together_errors(wanted: Wanted, world: World) -> list[FarmError]:
+    """Say why the models of a job can't be compiled together, for every target."""
+    names = wanted.together
+    if not names:
+        return []
+    errors: list[FarmError] = []
+    if len(names) == 1:
+        errors.append(
+            BadRequest(
+                f"co_compile is asked for with one model, {names[0]}; it takes 2 to {MOST}, which then share an "
+                "accelerator's memory.",
+                remedy="Name the models that run side by side on it, or leave co_compile out.",
+            )
+        )
+    if len(names) > MOST:
+        errors.append(
+            BadRequest(
+                f"co_compile is asked for with {len(names)} models; {MOST} are the most that may share an "
+                "accelerator's memory.",
+                remedy="Submit those that run side by side as a job, and the others as further ones.",
+            )
+        )
+    targets = (world.targets[name] for name in wanted.targets if name in world.targets)
+    return errors + [_not_shared(target) for target in targets if not _may_share(target, wanted, world.catalogue)]
+
+
+def _may_share(target: Target, wanted: Wanted, catalogue: Catalogue) -> bool:
+    """Tell whether a runtime that is asked for takes what is compiled for several models."""
+    runtimes = set(target.runtimes).intersection(wanted.runtimes or target.runtimes)
+    taken = {fmt for runtime in runtimes for fmt in catalogue.accepts.get(runtime, ())}
+    return any(spec.share is not None and spec.target in taken for spec in catalogue.specs.values())
+
+
+def _not_shared(target: Target) -> FarmError:
+    return Incompatible(
+        f"Models can't be compiled together for {target.name}: none of its runtimes that are asked for takes files "
+        "that are compiled to share an accelerator's memory.",
+        remedy="Name targets with an Edge TPU, such as coral-usb, and its runtime edgetpu, or leave co_compile out.",
+    )
+
+
+def put_together(results: Sequence[PlannedResult], steps: Steps) -> list[PlannedResult]:
+    """Put a branch that is compiled with the other models' first into every result that can have one.
+
+    The models of a target, a runtime and a recipe are one group, in the order of the job.
+    """
+    joined = list(results)
+    cells: dict[tuple[str, str, str], list[int]] = {}
+    for index, result in enumerate(results):
+        cells.setdefault((result.target, result.target_runtime, result.recipe), []).append(index)
+    for indices in cells.values():
+        able = {index: one for index in indices if (one := _member(results[index], steps)) is not None}
+        absent = [results[index] for index in indices if index not in able]
+        grouped = (
+            _Group(tuple(able.values()), steps).results() if len(able) > 1 else [one.result for one in able.values()]
+        )
+        for index, result in zip(able, grouped, strict=True):
+            joined[index] = replace(result, notes=(*result.notes, *map(_is_absent, absent)))
+    return joined
+
+
+def of_together(result: PlannedResult, at: int) -> list[str]:
+    """Say with which others a result that works on its branch `at` shares the memory, or that it does so no more."""
+    if not result.branches:
+        return []
+    if names := list(result.branches[at].beside):
+        return [
+            f"Compiled together with {', '.join(names)}: they share the accelerator's memory, and the job's first "
+            "model is cached first."
+        ]
+    if names := list(result.branches[0].beside):
+        return [
+            f"Compiled by itself, since compiling it together with {', '.join(names)} came to nothing; "
+            "route_failures says why."
+        ]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A result whose best branch ends with a compiler that takes several models."""
+
+    result: PlannedResult
+    spec: StageSpec
+    share: StageSpec
+    compile: PlannedStep
+
+    @property
+    def branch(self) -> Branch:
+        return self.result.branches[0]
+
+    def made_by(self, steps: Steps) -> tuple[str, ...]:
+        """Name the steps that make what is compiled."""
+        keys = (key for key in self.branch.steps if key != self.compile.key)
+        return tuple(key for key in keys if steps.by_key[key].kind in TRANSFORMS)
+
+
+def _member(result: PlannedResult, steps: Steps) -> _Member | None:
+    made = result.branches[0].artifact.step if result.branches else None
+    if made is None:
+        return None
+    specs, step = steps.world.catalogue.specs, steps.by_key[made]
+    spec = specs[step.stage]
+    return None if spec.share is None else _Member(result, spec, specs[spec.share], step)
+
+
+def _is_absent(result: PlannedResult) -> str:
+    why = result.failure.message if result.failure else "its file needs no compiling."
+    return f"Not compiled together with {result.model}: {why}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Several models of one target, runtime and recipe."""
+
+    members: tuple[_Member, ...]
+    steps: Steps
+
+    def results(self) -> Iterator[PlannedResult]:
+        whole = self._whole()
+        for place, member in enumerate(self.members):
+            shared = self._branch(member, whole, role_of(place))
+            yield replace(member.result, branches=(shared, *member.result.branches))
+
+    def _whole(self) -> PlannedStep:
+        """Add the step that compiles all models; its key holds those that would compile each by itself, in order."""
+        first, names = self.members[0], tuple(member.result.model for member in self.members)
+        inputs = tuple(
+            given.as_(role_of(place))
+            for place, member in enumerate(self.members)
+            for given in member.compile.inputs
+            if given.role == "model"
+        )
+        step = made_anew(first.compile, options={**first.compile.options, NAMES: list(names)}, inputs=inputs)
+        step = replace(step, title=self._title(first, first.spec, ", ".join(names)))
+        self.steps.by_key.setdefault(step.key, step)
+        return step
+
+    def _branch(self, member: _Member, whole: PlannedStep, role: str) -> Branch:
+        """Return a member's branch with its share of what all are compiled to in its own compilation's place."""
+        (given,) = (one for one in member.compile.inputs if one.role == "model")
+        compiled = Input(COMPILED, step=whole.key, output=role)
+        title = self._title(member, member.share, member.result.model)
+        options = _options(member.share, member.compile.options)
+        share = self.steps.by_key[self.steps.add(member.share, (given, compiled), options, target=None, title=title)]
+        made = rekeyed(self.steps.by_key, member.branch, member.compile.key, share)
+        for step in made.values():
+            self.steps.by_key.setdefault(step.key, step)
+        branch = renamed(member.branch, made)
+        others = {one.result.model: one.made_by(self.steps) for one in self.members if one is not member}
+        before = dict.fromkeys(
+            (*(key for keys in others.values() for key in keys), *member.made_by(self.steps), whole.key)
+        )
+        return replace(
+            branch,
+            route=(*branch.route, member.share.name),
+            float_route=(*branch.float_route, member.share.name),
+            steps=tuple(dict.fromkeys((*before, *branch.steps))),
+            beside=others,
+        )
+
+    @staticmethod
+    def _title(member: _Member, spec: StageSpec, names: str) -> str:
+        return f"{spec.name} · {names} → {member.result.target} · {member.result.recipe}"
+
+
+def _options(spec: StageSpec, told: Mapping[str, Any]) -> Any:
+    """Read those options of a stage that another one was told of too."""
+    return decode(spec.options, {one.name: told[one.name] for one in fields(spec.options) if one.name in told})
