@@ -34,7 +34,7 @@ EMULATED_REFERENCE_OPTIONS = {**REFERENCE_OPTIONS, "min_runs": 3, "min_s": 0.0, 
 """Emulated times are never valid, drift or not: just enough to fill the report, for each run takes half a second."""
 
 ONCE = StabilityRule(processes_min=1, processes_max=1)
-"""A short measurement ranks candidates of a search; one process is never a valid measurement."""
+"""A short measurement ranks candidates of a search by time; one process is never a valid measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Bench:
     """Where the host's state is read: / but in tests, which read trees of other machines."""
 
     def measure(self, run: RunOnce, *, runtime: str, options: Mapping[str, Any]) -> Made:
-        """Measure one artifact; memory is taken in a process of its own, after the timed ones.
+        """Measure one artifact; memory is taken in a process of its own, after the timed ones; a short one takes none.
 
         Args:
             run: starts one process.
@@ -65,15 +65,15 @@ class Bench:
             rule = ONCE if options.get("short") else self.rule
             taken = self._alternate(run, {"model": reference_model(runtime)}, cores, rule)
         window = watch.window(sum(one.cpu_s or 0.0 for one in taken.made))
-        memory = read_run(run(None, {"mode": "memory"}, cores))
+        memory = None if options.get("short") else read_run(run(None, {"mode": "memory"}, cores))
         policy = self.profile.measurement
         unstable = instability(taken.runs, taken.references, spread_max=policy.spread_max, drift_max=policy.drift_max)
-        peaks = [memory.peak_memory_bytes] if memory.peak_memory_bytes else []
+        peaks = [memory.peak_memory_bytes] if memory and memory.peak_memory_bytes else []
         summary = summarize(taken.runs, taken.references, peaks, ended=taken.ended, asked=asked_of(options))
         machine = probe(self.root)
         more = Further(run, self.profile, cores, machine.emulated, self.root)
         conditions = envelope(window, facts=machine, host=self.host, profile=self.profile, reasons=unstable)
-        summary |= {"inference_memory_pss_bytes": memory.pss_bytes}
+        summary |= {"inference_memory_pss_bytes": memory.pss_bytes if memory else None}
         if options.get("short"):
             facts = {"execution_summary": summary, "conditions": conditions | {"cool_down_s": None}}
         else:

@@ -172,7 +172,7 @@ class Row:
     @property
     def _is_tried(self) -> bool:
         """Tell whether the farm tries this of its own accord, and may give it up."""
-        return self.recipe in self.steps.wanted.searched and self.recipe != BASELINE
+        return self.recipe in self.steps.wanted.searched
 
     def _compared_on(self, route: Route) -> str:
         if self.model.evaluation:

@@ -4,7 +4,7 @@ A candidate is a result that the farm tries of its own accord. When it was compa
 breaks a constraint that no measurement mends. The others get a short measurement. Who is as good as the best by the
 objective is measured in full, and so is who stands on the field's front of latency, fidelity and size, whatever the
 objective: that is what else a user may want. The rest is measured only when none of these satisfies the constraints
-though its measurements count. float32 is always measured in full.
+though its measurements count. The float32 of a runtime is measured in full where anything is held against it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from farm.domain.goal import Goal
 from farm.domain.mixing import Round, best_of, family_of, next_count, ranking_of
 from farm.domain.pace import factors
 from farm.domain.plan import Branch, Plan, PlannedResult
-from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, gives_way
+from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, may_fall_back
 from farm.domain.recipe import BASELINE
 
 PROBED_FROM = 3
@@ -76,11 +76,15 @@ def standing(plan: Plan, progress: Sequence[Progress], index: int, states: State
     if _is_begun(states, branch.measure):
         return CHOSEN
     rivals = _rivals(plan, result)
-    if not all(_is_settled(plan, progress, rival, states) for rival in rivals):
+    awaited = [*(_is_settled(plan, progress, rival, states) for rival in rivals)]
+    awaited += [progress[one].concluded or _is_timed(plan, progress, one, states) for one in _floats(plan, result)]
+    if not all(awaited):
         return Standing(Fate.OPEN, (branch.measure,))
     field = [rival for rival in rivals if _is_probed(plan, progress, rival, states)]
+    if index not in field:
+        return CHOSEN
     better = _finalists(plan, progress, field, states)
-    if index in better or index not in field:
+    if index in better:
         return CHOSEN
     given_up = Standing(Fate.DROPPED, _measurements(branch), _behind(plan, progress, index, better, states))
     if any(_satisfies(plan, progress, rival, states) for rival in better):
@@ -92,18 +96,29 @@ def standing(plan: Plan, progress: Sequence[Progress], index: int, states: State
 
 def is_candidate(plan: Plan, result: PlannedResult) -> bool:
     """Tell whether the search may give a result up: nobody named it, and nothing is held against it."""
-    return result.searched and result.recipe != BASELINE and result.model in plan.goals and bool(result.branches)
+    return result.searched and result.model in plan.goals and bool(result.branches) and not _is_leant_on(plan, result)
+
+
+def _is_leant_on(plan: Plan, result: PlannedResult) -> bool:
+    """Tell whether others are held against a result, so that it has to be measured in full."""
+    if result.recipe != BASELINE:
+        return False
+    return any(plan.results[one.baseline] is result for one in plan.results if one.baseline is not None)
 
 
 def without_needless_probes(results: Sequence[PlannedResult], goals: Mapping[str, Goal]) -> tuple[PlannedResult, ...]:
     """Take short measurements out where so few candidates of a model are on a target that they save nothing.
 
-    int8-mixed has none: nobody is to wait for its rounds.
+    int8-mixed has none: nobody is to wait for its rounds. Nor has anyone whose memory is to be small: a short
+    measurement does not take it.
     """
     plan = Plan(results=tuple(results), goals=goals)
     kept = []
     for result in results:
-        if result.recipe == MIXED or len(_rivals(plan, result)) < PROBED_FROM:
+        goal = goals.get(result.model)
+        by_memory = goal is not None and goal.prefers == "memory"
+        needless = result.recipe == MIXED or by_memory or not is_candidate(plan, result)
+        if needless or len(_rivals(plan, result)) < PROBED_FROM:
             branches = (
                 replace(branch, probe=None, steps=tuple(key for key in branch.steps if key != branch.probe))
                 for branch in result.branches
@@ -207,6 +222,19 @@ def _rivals(plan: Plan, result: PlannedResult) -> list[int]:
     ]
 
 
+def _floats(plan: Plan, result: PlannedResult) -> list[int]:
+    """List the float32 results that are measured in full whatever happens: the front is theirs, too."""
+    return [
+        index
+        for index, other in enumerate(plan.results)
+        if (other.model, other.target) == (result.model, result.target) and other.branches and _is_leant_on(plan, other)
+    ]
+
+
+def _is_timed(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    return _has_succeeded(states, plan.results[index].branches[progress[index].branch].measure)
+
+
 def _is_probed(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
     result, at = plan.results[index], progress[index].branch
     if branch_failure(plan, progress, index, at, states) is not None:
@@ -221,7 +249,7 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
         return True
     failure = branch_failure(plan, progress, index, at, states)
     if failure is not None:
-        return not gives_way(result.branches[at], failure) or at + 1 == len(result.branches)
+        return not may_fall_back(failure) or at + 1 == len(result.branches)
     alone = _alone(plan, result, result.branches[at], states)
     return alone is None or alone.fate is not Fate.OPEN
 
@@ -231,14 +259,15 @@ def _finalists(plan: Plan, progress: Sequence[Progress], field: Sequence[int], s
 
     Where nobody's figure is known, nothing tells them apart: half of them is kept.
     """
-    bodies = {index: _probed_of(plan, progress, index, states) for index in field}
-    scales = dict(zip(field, factors(list(bodies.values())), strict=True))
+    floats = [one for one in _floats(plan, plan.results[field[0]]) if _is_timed(plan, progress, one, states)]
+    bodies = {index: _probed_of(plan, progress, index, states) for index in (*field, *floats)}
+    scales = dict(zip(bodies, factors(list(bodies.values())), strict=True))
     scores = {one: _score(plan, plan.results[one], bodies[one], scales[one]) for one in field}
     ranked = sorted(field, key=lambda index: (scores[index], index))
-    best = scores[ranked[0]] if ranked else 0.0
+    best = scores[ranked[0]]
     if math.isinf(best):
         return ranked[: (len(ranked) + 1) // 2]
-    places = {index: _place(bodies[index], scales[index]) for index in ranked}
+    places = {index: _place(body, scales[index]) for index, body in bodies.items()}
     in_db = all(measured_by("accuracy", body) == "sqnr" for body in bodies.values())
     front = _front(places, alike=ALIKE_DB if in_db else 0.0)
     return [one for one in ranked if scores[one] <= best + NOISE * abs(best) or one in front]

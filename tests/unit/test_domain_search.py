@@ -165,6 +165,36 @@ def test_a_short_measurement_runs_on_as_many_threads_as_the_full_one() -> None:
     assert asked == {True: 4, False: 4}
 
 
+def test_a_float32_that_nothing_is_held_against_is_given_up_by_its_short_measurement_like_any_other() -> None:
+    """So it is with TensorFlow, which has no other recipe, and whose processes take seconds to start."""
+    recipes = ("float32", "float16", "int8-dynamic", "int4-weights")
+    plan = search(recipes=recipes, searched=recipes, runtimes=("ort", "lite"))
+
+    def ending(run: Run, step: PlannedStep) -> None:
+        is_slow = step.kind == "measure" and "lite" in step.stage
+        end(run, step, p50={**P50_US, "float32": 3000.0} if is_slow else P50_US)
+
+    run = Run(plan).finish(ending)
+    alone = next(one for one in plan.results if one.target_runtime == "lite" and one.recipe == "float32")
+    leant_on = next(one for one in plan.results if one.target_runtime == "ort" and one.recipe == "float32")
+
+    assert run.states[alone.branches[0].probe or ""].phase is StepPhase.SUCCEEDED
+    assert run.states[alone.branches[0].measure].phase is StepPhase.SKIPPED
+    assert leant_on.branches[0].probe is None
+    assert run.states[leant_on.branches[0].measure].phase is StepPhase.SUCCEEDED
+    told = {(one["target_runtime"], one["recipe"]): one["reason"] for one in answer(run)["losers"]}
+    assert (
+        told["lite", "float32"] == "not measured in full: in a short measurement, p50 3 ms; ort int8-dynamic had 500 us"
+    )
+
+
+def test_where_memory_is_to_be_small_all_are_measured_in_full_for_a_short_measurement_takes_none() -> None:
+    run = finished(search(objective="memory"))
+
+    assert probed(run) == set()
+    assert measured(run) == {"float32", *TRIED}
+
+
 def test_the_nearest_miss_may_be_one_that_was_given_up_early() -> None:
     run = finished(search(constraints=("sqnr >= 30dB", "p90 <= 0.4ms")), sqnr_db={"int8-static": 29.0})
 

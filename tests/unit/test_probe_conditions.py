@@ -281,6 +281,22 @@ def measured_on(tree: Path, profile: str, during: dict[str, str]) -> dict[str, A
     return dict(made.facts)
 
 
+def test_a_short_measurement_takes_the_times_of_one_process_and_nothing_else() -> None:
+    started: list[str] = []
+
+    def run(files: object, changes: Any, cores: tuple[int, ...]) -> Made:
+        started.append(str(changes.get("mode", "latency")))
+        times = {"times_us": [1000.0] * 20, "first_load_us": 9e3, "warm_load_us": 5e3, "first_inference_us": 2e3}
+        return Made(facts={**times, "peak_memory_bytes": None, "threads": 1}, cpu_s=0.0)
+
+    bench = Bench("pi-a", PROFILES["raspberry-pi-4"], root=TREES / "raspberry-pi-4")
+    facts = bench.measure(run, runtime="onnxruntime", options={"threads": 1, "short": True}).facts
+
+    assert started == ["latency", "latency"], "the reference model, and the file"
+    assert facts["execution_summary"]["p50"] == 1000.0
+    assert facts["conditions"]["valid"] is False
+
+
 @pytest.mark.parametrize(
     ("during", "reason"),
     [
