@@ -21,7 +21,7 @@ from farm.domain.goal import Goal
 from farm.domain.mixing import Round, best_of, family_of, next_count, ranking_of
 from farm.domain.pace import factors
 from farm.domain.plan import Branch, Plan, PlannedResult
-from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, may_fall_back
+from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, gives_way
 from farm.domain.recipe import BASELINE
 
 PROBED_FROM = 3
@@ -249,7 +249,7 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
         return True
     failure = branch_failure(plan, progress, index, at, states)
     if failure is not None:
-        return not may_fall_back(failure) or at + 1 == len(result.branches)
+        return not gives_way(result.branches[at], failure) or at + 1 == len(result.branches)
     alone = _alone(plan, result, result.branches[at], states)
     return alone is None or alone.fate is not Fate.OPEN
 
