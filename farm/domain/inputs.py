@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from farm.domain.errors import BadData, BadRequest, FarmError, OpenAxis
 from farm.domain.facts import Axis, ModelFacts, TensorSpec
@@ -64,12 +65,20 @@ def parse_input(text: str) -> GivenInput:
     return GivenInput(spec, _span(text, spec.dtype, found["span"]) if found["span"] else None)
 
 
-def within(facts: ModelFacts, given: Iterable[GivenInput]) -> ModelFacts:
-    """Add the ranges that a user gave to those that the model declares itself, whose place they take."""
+def within(
+    facts: ModelFacts,
+    given: Iterable[GivenInput],
+    *,
+    prepared: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> ModelFacts:
+    """Add the ranges that a user gave to those that the model declares itself, whose place they take.
+
+    `prepared` are the ranges that preprocessing leads to: where neither says one.
+    """
     spans = {one.spec.name: one.span for one in given if one.span}
-    if not spans:
+    if not spans and not prepared:
         return facts
-    return replace(facts, extra={**facts.extra, "ranges": {**(facts.extra.get("ranges") or {}), **spans}})
+    return replace(facts, extra={**facts.extra, "ranges": {**prepared, **(facts.extra.get("ranges") or {}), **spans}})
 
 
 def fix_inputs(

@@ -166,7 +166,7 @@ class _Builder:
         failures = list(model.failures)
         fixed: tuple[TensorSpec, ...] = ()
         if model.facts is not None and not failures:
-            facts = within(model.facts, model.given)
+            facts = within(model.facts, model.given, prepared=value_ranges(model.preprocessing))
             model = replace(model, facts=facts)
             fixed, errors = fix_inputs(facts.inputs, [one.spec for one in model.given])
             errors = errors or self._data_errors(model, fixed)
@@ -325,7 +325,6 @@ class _Context:
         """Say what is poor about the model's data."""
         facts = self.model.facts
         ranges = (facts.extra.get("ranges") if facts else None) or {}
-        ranges = value_ranges(self.model.preprocessing) | dict(ranges)
         classes = classes_of(facts.outputs) if facts else None
         given = (
             ("calibration", self.model.calibration, self.model.calibration_arrays),

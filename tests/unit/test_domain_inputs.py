@@ -63,6 +63,15 @@ def test_given_ranges_take_the_place_of_the_models_own() -> None:
     assert within(facts, said[1:]) is facts
 
 
+def test_what_preprocessing_leads_to_stands_where_nobody_says_a_range() -> None:
+    facts = ModelFacts(Format.ONNX, (IMAGE, IDS), (), extra={"ranges": {"ids": [0, 9]}})
+    said = [parse_input("image:float32[1,3,224,224] in -1..1")]
+    prepared = {"image": (-2.1, 2.6), "ids": (0.0, 255.0)}
+
+    assert within(facts, [], prepared=prepared).extra["ranges"] == {"image": (-2.1, 2.6), "ids": [0, 9]}
+    assert within(facts, said, prepared=prepared).extra["ranges"] == {"image": (-1.0, 1.0), "ids": [0, 9]}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
