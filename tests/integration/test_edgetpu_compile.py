@@ -11,6 +11,7 @@ import pytest
 
 from farm.domain.codec import encode
 from farm.domain.errors import FarmError, ToolTimedOut
+from tests.edgetpu_compilers import PAIRS, PYTHON, STAND_IN, stand_in
 from tests.edgetpu_models import Op, Tensor, bias, tflite, weights
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call, run_calls
 from workers.edgetpu import compiler
@@ -22,24 +23,13 @@ from workers.sandbox import Call as SandboxCall
 from workers.sandbox import Level, Limits, Sandbox
 
 pytestmark = [pytest.mark.toolchain]
-PAIRS = ROOT / "tests" / "edgetpu_pairs"
 STAGE = "compile-tflite-to-edgetpu-tflite"
 SHARE = "compile-edgetpu-tflite-share"
 MODEL = PAIRS / "bright_16x16.tflite"
-PYTHON = ROOT / ".envs" / "litert" / "bin" / "python3"
-STAND_IN = ROOT / "tests" / "edgetpu_stand_in.py"
 INPUTS = [
     {"name": "serving_default_keras_tensor:0", "dtype": "uint8", "shape": [1, 16, 16, 1], "scale": 1.0, "zero_point": 0}
 ]
 OUTPUTS = [{"name": "StatefulPartitionedCall_1:0", "dtype": "int8", "shape": [1, 2], "scale": None, "zero_point": None}]
-
-
-def stand_in(folder: Path, mode: str) -> Path:
-    """Write an executable that behaves like the compiler in one way."""
-    program = folder / "edgetpu_compiler"
-    program.write_text(f'#!/bin/sh\nexec {PYTHON} {STAND_IN} {mode} {PAIRS} "$@"\n')
-    program.chmod(0o755)
-    return program
 
 
 def _folder(parent: Path, name: str) -> Path:
