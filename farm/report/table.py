@@ -146,7 +146,8 @@ def _answer(answer: Answer) -> Iterator[Text]:
         yield Text(plain(f"Answer: {answer.refusal}{f' of {answer.model}' if answer.model else ''}{near}"))
     if answer.pareto:
         front = ", ".join(
-            f"{one.target_runtime} {one.recipe}{f' ({one.reason})' if one.reason else ''}" for one in answer.pareto
+            f"{one.target_runtime} {one.recipe}{' (its time does not count)' if one.reason else ''}"
+            for one in answer.pareto
         )
         yield Text(plain(f"  Pareto front (latency, fidelity, size): {front}"))
     if answer.decided_on:
