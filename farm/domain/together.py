@@ -183,10 +183,13 @@ class _Group:
         for step in made.values():
             self.steps.by_key.setdefault(step.key, step)
         branch = renamed(member.branch, made)
-        others = {one.result.model: one.made_by(self.steps) for one in self.members if one is not member}
-        before = dict.fromkeys(
-            (*(key for keys in others.values() for key in keys), *member.made_by(self.steps), whole.key)
-        )
+        own = member.made_by(self.steps)
+        others = {
+            one.result.model: tuple(key for key in one.made_by(self.steps) if key not in own)
+            for one in self.members
+            if one is not member
+        }
+        before = (*(key for keys in others.values() for key in keys), *own, whole.key)
         return replace(
             branch,
             route=(*branch.route, member.share.name),

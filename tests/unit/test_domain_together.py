@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from farm.domain.errors import BadData, ConversionFailed, EnvironmentMissing
+from farm.domain.errors import BadData, ConversionFailed, EnvironmentMissing, HostError, JobCancelled
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
+from farm.domain.progress import StepPhase
 from farm.domain.stage import ON_TARGET, Kind
 from farm.domain.together import MOST
+from farm.intake import wanted_of
+from farm.report.schema import schema
+from farm.wire.jobs import JobRequest
 from tests.domain_run import Run
 from tests.domain_world import CATALOGUE, HOSTS, SPECS, TARGETS, WORLD, model, planned, refused, stage_of
 
@@ -73,10 +80,10 @@ def test_every_result_has_its_own_share_and_is_compared_and_measured_by_it() -> 
     for place, result in enumerate(results):
         branch = result.branches[0]
         share = plan.steps[branch.artifact.step or ""]
-        given, compiled = share.inputs
-        assert (given.role, compiled.role) == ("model", "compiled")
+        own, compiled = share.inputs
+        assert (own.role, compiled.role) == ("model", "compiled")
         assert compiled.output == ("model", "beside-1", "beside-2")[place]
-        assert plan.steps[compiled.step or ""].inputs[place].step == given.step
+        assert plan.steps[compiled.step or ""].inputs[place].step == own.step
         for key in (branch.compare, branch.measure, branch.evaluate):
             assert share.key in plan.steps[key or ""].needs
         assert set(branch.beside) == set(NAMES) - {result.model}
@@ -187,3 +194,39 @@ def test_what_can_not_be_compiled_together_is_refused(
     (message,) = refused(*(model(name) for name in names), world=TPU_WORLD, **told)
 
     assert words in message
+
+
+ENDS = (ConversionFailed, EnvironmentMissing, BadData, HostError, JobCancelled, None)
+PLANS = tuple(plan_of(*NAMES[:count], recipes=("float32", "int8-static")) for count in (2, 3))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(PLANS), st.data())
+def test_whatever_steps_do_every_model_ends_once_and_says_how(plan: Plan, data: st.DataObject) -> None:
+    """Given steps that end well, with a failure of any kind, or silently for another job's sake."""
+    run = Run(plan)
+    while run.ready:
+        step = data.draw(st.sampled_from(run.ready), label="step")
+        if data.draw(st.integers(0, 4), label="ends"):
+            run.succeed(step)
+        elif (failure := data.draw(st.sampled_from(ENDS), label="failure")) is None:
+            run.fail(step, None, StepPhase.CANCELLED)
+        else:
+            run.fail(step, failure("It failed.").failure)
+
+    assert sorted(run.concluded) == list(range(len(plan.results)))
+    validator = jsonschema.Draft202012Validator({"$ref": "#/$defs/result", "$defs": schema()["$defs"]})
+    for index, body in run.bodies.items():
+        shares = run.progress[index].branch == 0
+        assert not list(validator.iter_errors(body))
+        assert bool(body["compiled_with"]) is shares
+        assert not (shares and body["state"] == "failed"), "there is the model by itself"
+
+
+def test_a_request_names_the_models_to_compile_together() -> None:
+    files = [{"name": "net.tflite", "sha256": "0" * 64, "size_bytes": 1}]
+    models = [{"file_name": "net.tflite", "artifact": {"files": files}}] * 2
+    request = JobRequest.model_validate({"models": models, "targets": ["coral-usb"], "co_compile": True})
+
+    assert wanted_of("job", request).together == ("net", "net-2")
+    assert wanted_of("job", request.model_copy(update={"co_compile": False})).together == ()
