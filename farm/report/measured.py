@@ -35,6 +35,7 @@ def sentences(result: Result) -> list[str]:
     said = [
         *(f"{mark}{sentence}" for mark, sentence in figures if sentence),
         *_left_to_cpu(result),
+        *_edge_tpu_memory(result),
         *_mixed(result),
         *_conditions(result),
     ]
@@ -162,6 +163,14 @@ def _left_to_cpu(result: Result) -> Iterator[str]:
     if left := left_on_cpu(detail):
         more = f" and {len(left) - SHOWN_NAMES} more" if len(left) > SHOWN_NAMES else ""
         yield f"Left on the CPU: {', '.join(left[:SHOWN_NAMES])}{more}."
+
+
+def _edge_tpu_memory(result: Result) -> Iterator[str]:
+    """Say what a compiled file's parameters take of an Edge TPU's memory, as the file itself tells."""
+    memory = ((result.model_extra or {}).get("edgetpu") or {}).get("memory")
+    if memory:
+        cached, streamed = (text.size(memory[f"{name}_bytes"]) for name in ("cached", "streamed"))
+        yield f"Edge TPU: {cached} of parameters stay on the chip, {streamed} are sent with each inference."
 
 
 def _mixed(result: Result) -> Iterator[str]:

@@ -475,3 +475,10 @@ def test_pages_and_terminals_say_the_same_and_the_page_what_could_not_be_told() 
 
 def test_a_plain_measurement_says_nothing_further() -> None:
     assert sentences(Result.model_validate(samples.result())) == []
+
+
+def test_the_memory_that_a_file_takes_of_an_edge_tpu_is_said() -> None:
+    told = samples.result(edgetpu={"predicted": False, "memory": {"cached_bytes": 1280, "streamed_bytes": 0}})
+    said = sentences(Result.model_validate(told))
+
+    assert "Edge TPU: 1.2 KiB of parameters stay on the chip, 0 B are sent with each inference." in said
