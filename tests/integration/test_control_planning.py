@@ -5,18 +5,22 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from farm import catalog
+from farm.control.advance import advance_next
 from farm.control.planning import plan_job
 from farm.domain.artifact import Artifact, FileRef
-from farm.domain.codec import decode, encode
+from farm.domain.codec import decode, digest, encode
 from farm.domain.errors import CorruptModel, UnsafeModel
 from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.plan import Plan
 from farm.domain.preprocessing import declared, read_preprocessing
 from farm.intake import begin, inspections
 from farm.ledger import hosts, jobs, steps
+from farm.ledger.events import wake
 from farm.ledger.tables import Job, Step
+from farm.wire.hosts import Attestation
 from farm.wire.jobs import JobRequest
-from tests.control_fixtures import PROJECT, Farm, attest, farm, job_now, whole_farm
+from tests.control_fixtures import PROJECT, QUEUE, Farm, attest, farm, job_now, whole_farm
+from tests.domain_run import facts_of
 
 __all__ = ["farm", "whole_farm"]
 FILE = {"sha256": "0" * 64, "size_bytes": 1}
@@ -26,6 +30,7 @@ def model(name: str) -> dict[str, object]:
     return {"file_name": name, "artifact": {"files": [FILE | {"name": name}]}}
 
 
+SMALL = ModelFacts(Format.TFLITE, (TensorSpec("x", "int8", (1, 8)),), (TensorSpec("y", "int8", (1, 2)),))
 PREPARED = FileRef("data.npz", "1" * 64, 2)
 FACTS = ModelFacts(
     Format.ONNX, (TensorSpec("image", "float32", ("N", 3, 8, 8)),), (TensorSpec("scores", "float32", ("N", 2)),)
@@ -130,3 +135,44 @@ def test_equal_bytes_under_two_formats_have_an_inspection_each(farm: Farm) -> No
         ("one", "corrupt-model"),
         ("two", "unsafe-model"),
     }
+
+
+def end_ready(farm: Farm, job: str) -> None:
+    """Let every ready step succeed, with an output for each model where it compiles several."""
+    with farm.ledger.transaction() as session:
+        for step in session.scalars(select(Step).where(Step.phase == "ready")):
+            given = steps.planned_of(step)
+            step.phase, step.facts = "succeeded", encode(SMALL) if step.kind == "inspect" else facts_of(given)
+            names = ("samples",) if step.kind == "reference" else [one.role for one in given.inputs]
+            step.outputs = {name: encode(Artifact((FileRef(name, digest(step.key + name), 1),))) for name in names}
+        wake(session, [job])
+
+
+def test_models_compiled_together_go_from_a_request_to_results_that_name_the_others(farm: Farm) -> None:
+    """Given a host of coral-usb, whose steps all end well; then each share finds its own output of the one step."""
+    files = [{"name": f"{name}.tflite", "sha256": digest(name), "size_bytes": 1} for name in ("faces", "hands")]
+    models = [{"file_name": one["name"], "artifact": {"files": [one]}} for one in files]
+    told = {"models": models, "targets": ["coral-usb"], "runtimes": ["edgetpu"], "co_compile": True}
+    request = JobRequest.model_validate(told)
+    host = {"name": "coral-1", "profile": "coral-usb", "can_measure": True, "architecture": "x86_64", "emulated": False}
+    does = {"isolation": "full", "environments": catalog.catalogue().locks, "serves": [QUEUE, "target.coral-usb"]}
+    with farm.ledger.transaction() as session:
+        hosts.attest(session, Attestation.model_validate(host | does))
+        job = jobs.accept(session, PROJECT, request.model_dump(mode="json"), request_digest="together")[0].id
+        begin(session, session.get_one(Job, job), request, hosts.live_hosts(session, grace_s=60))
+    for _ in range(8):
+        end_ready(farm, job)
+        while farm.ledger.run(lambda session: advance_next(session, farm.config)):
+            pass
+
+    with farm.ledger.transaction() as session:
+        rows = jobs.results_of(session, job)
+        assert [(row.verdict, (row.body or {})["compiled_with"]) for row in rows] == [
+            ("ok", ["hands"]),
+            ("ok", ["faces"]),
+        ]
+        (whole,) = session.scalars(select(Step).where(Step.stage == "compile-tflite-to-edgetpu-tflite"))
+        for step in session.scalars(select(Step).where(Step.stage == "compile-edgetpu-tflite-share")):
+            _, compiled = steps.planned_of(step).inputs
+            assert steps.inputs_of(session, step)[compiled.step or ""].id == whole.id
+            assert compiled.output in whole.outputs
