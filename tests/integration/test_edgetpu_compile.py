@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from farm.domain.codec import encode
-from farm.domain.errors import FarmError, ToolTimedOut
+from farm.domain.errors import ConversionFailed, FarmError, ToolTimedOut
 from tests.edgetpu_compilers import PAIRS, PYTHON, STAND_IN, stand_in
 from tests.edgetpu_models import Op, Tensor, bias, tflite, weights
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call, run_calls
@@ -93,6 +93,13 @@ def test_no_failure_is_tried_more_than_three_times_and_a_lasting_one_once(tmp_pa
     assert len((tmp_path / "made.calls").read_text()) == runs
     assert told.value.evidence.get("runs", 1) == runs
     assert "passing" not in told.value.evidence
+
+
+def test_what_is_refused_of_several_models_is_not_told_of_one(tmp_path: Path) -> None:
+    found = find_compiler(str(stand_in(tmp_path, "refuse")))
+    (tmp_path / "made").mkdir()
+    with pytest.raises(ConversionFailed, match="did not compile 2 models together"):
+        compile_models(found, [MODEL, PAIRS / "gabor_64x64_p4.tflite"], tmp_path / "made", Flags(14, False, 1, (), 1))
 
 
 def test_a_version_that_is_no_text_is_read(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def _compiled(compiler: Compiler, models: Sequence[Path], folder: Path, allowed:
         raise ToolCrashed(f"{PROGRAM} {compiler.version} died by {signal.Signals(-code).name}.", **evidence)
     if code != 0 or not report.succeeded:
         passing = any(each.message.retry for each in report.diagnoses)
-        raise _refused(report, compiler, evidence | {"passing": passing})
+        raise _refused(report, compiler, len(models), evidence | {"passing": passing})
     files = made_of(models, folder)
     if len(files) != due or any(file.stat().st_size == 0 for file in files):
         left = ", ".join(f"{file.name} of {file.stat().st_size} bytes" for file in files) or "no file"
@@ -271,12 +271,13 @@ def _run(argv: list[str], timeout_s: float, compiler: Compiler) -> tuple[str, in
     return ran.stdout.decode(errors="replace"), ran.returncode
 
 
-def _refused(report: CompilerReport, compiler: Compiler, evidence: Mapping[str, Any]) -> FarmError:
+def _refused(report: CompilerReport, compiler: Compiler, count: int, evidence: Mapping[str, Any]) -> FarmError:
     """Say why, in the words of what is known about the compiler's messages."""
     known = report.diagnoses[0] if report.diagnoses else None
+    what = "the model" if count == 1 else f"{count} models together"
     said = f": {known.said} ({known.message.cause})" if known else "; what it printed is in the log"
     return ConversionFailed(
-        f"{PROGRAM} {compiler.version} did not compile the model{said}.",
+        f"{PROGRAM} {compiler.version} did not compile {what}{said}.",
         remedy=known.message.remedy if known else None,
         **evidence,
     )
