@@ -97,7 +97,7 @@ def test_an_argument_that_there_is_not_uploads_nothing(double: FarmDouble, clien
     (tmp_path / "m.onnx").write_bytes(b"model")
     misspelt: dict[str, Any] = {"recipess": ["float32"]}
 
-    with pytest.raises(TypeError, match="takes no recipess; it takes constraints, formats"):
+    with pytest.raises(TypeError, match="takes no recipess; it takes co_compile, constraints, formats"):
         client.submit([tmp_path / "m.onnx"], "x86-64-v3", **misspelt)
 
     assert double.store == {}
