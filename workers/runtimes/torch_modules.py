@@ -52,6 +52,11 @@ class ModuleSession:
         """Return a module for exporters: one parameter per input, named alike; a tuple of tensors comes back."""
         return flat_module(self.module, self.call, tuple(spec.name for spec in self.inputs))
 
+    def empty(self) -> None:
+        """Free the weights, whoever still holds the module; it can't run any more."""
+        for tensor in (*self.module.parameters(), *self.module.buffers()):
+            tensor.data = tensor.data.new_empty(0)
+
 
 def named_tensors(result: Any) -> dict[str, torch.Tensor]:
     """Name every tensor of what a module returned, in its order; what is no tensor is left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from farm.domain.facts import Format, TensorSpec
 from farm.domain.stage import StageInput, StageOutput
 from workers.runtimes import Runtime, Session, runtime_of
 from workers.runtimes.files import tree_size_bytes
+from workers.stages import memory
 from workers.stages.contracts import probes, prove_answers
 from workers.stages.foreign import translate
 from workers.stages.samples import artifact_ranges
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workers.runtimes import Arrays
+    from workers.runtimes.torch_modules import ModuleSession
 
 UNREADABLE: tuple[type[Exception], ...] = (CorruptModel, MissingFile)
 """How our own code refuses a file before its runtime sees it."""
@@ -106,13 +107,13 @@ def proven(
     reproduce: str,
     facts: Mapping[str, Any] | None = None,
     inputs_as: str | Mapping[str, str] | None = None,
-    opened: Session | None = None,
+    opened: ModuleSession | None = None,
 ) -> StageOutput:
     """Return `path` as the float artifact made from files["model"].
 
     `source` is the format of files["model"], `target` that of `path`; `inputs_as` is the stem of the names that the
     tool gave to inputs in order ("args" for args_0, args_1 …), or each name by the model's. `opened` is files["model"]
-    where that is in memory already: large models don't fit twice.
+    where that is in memory already: large models don't fit twice, and such a one is emptied once it has answered.
 
     Raises:
         ArtifactBroken: the file does not load, or returns values that are not finite.
@@ -124,7 +125,10 @@ def proven(
     answered = probes(contract, model, given.options.ranges)
     if tree_size_bytes(given.files["model"]) > LARGE_BYTES:
         answered = iter(list(answered))
-        gc.collect()
+        del model
+        if opened is not None:
+            opened.empty()
+        memory.give_back()
     artifact = open_artifact(target, path)
     names = {b.artifact.name: f"{inputs_as}_{index}" for index, b in enumerate(contract.inputs)}
     known_as = names if isinstance(inputs_as, str) else inputs_as

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from farm.domain.facts import Format
 from farm.domain.stage import Kind, StageInput, StageOutput, stage
+from workers.stages import memory
 from workers.stages.export.programs import load_fixed_program, load_lines
 from workers.stages.tool_calls import python_command, tool_call
 from workers.stages.transforms import given_contract, proven
@@ -52,7 +53,8 @@ def run(given: StageInput) -> StageOutput:
     }
     file = path / "model.onnx" if external else path
     write(program, file, names, external=external)
-    del program
+    empty(program)
+    memory.give_back()
     return proven(
         given,
         path,
@@ -74,6 +76,12 @@ def write(program: torch.export.ExportedProgram, file: Path, names: dict[str, An
     file.parent.mkdir(exist_ok=True)
     with tool_call("torch"):
         torch.onnx.export(program, (), file, dynamo=True, opset_version=OPSET, external_data=external, **names)
+
+
+def empty(program: torch.export.ExportedProgram) -> None:
+    """Free a program's weights: onnxscript's pattern matchers hold on to the graph that they saw last."""
+    for tensor in program.state_dict.values():
+        tensor.data = tensor.data.new_empty(0)
 
 
 def weights_bytes(program: torch.export.ExportedProgram) -> int:
