@@ -35,6 +35,10 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 PRELOAD = ("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.calibrator")
 EVERY = ("ALL_SUPPORTED",)
 MATMUL = "BATCH_MATMUL"
+OUTPUT_MARGIN = 0.2
+"""By which share more than the samples span is kept of an output. A score beyond it would be cut, and nothing mends
+that: on few samples it cost 2.6 to 8 dB (from 48 and from 8 digits), while the wider step costs 1.6 dB at most of the
+output's own rounding. Inner tensors keep what was found: of them there are many values to each sample."""
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
 
 
@@ -140,8 +144,27 @@ def quantize(model: Path, path: Path, rows: Sequence[Feeds], way: Way) -> None:
         given = [{names[name]: array for name, array in feed.items()} for feed in rows]
         found.calibrate({signature: given}, manager)
         ranges = found.get_model_qsvs()
+        if not way.averaged:
+            widen_outputs(model, ranges)
     tool = quantizer.Quantizer(str(model), manager.get_quantization_recipe())
     tool.quantize(ranges).export_model(str(path), overwrite=True)
+
+
+def widen_outputs(model: Path, ranges: dict[str, Any]) -> None:
+    """Move both ends of the outputs' ranges outwards by `OUTPUT_MARGIN`, in place; an end at zero stays there.
+
+    Args:
+        model: the float file.
+        ranges: by tensor, `min` and `max`: arrays as the tool's calibrator gives them.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    subgraph = flatbuffer_utils.read_model(str(model)).subgraphs[0]
+    for index in subgraph.outputs:
+        found = ranges.get(subgraph.tensors[index].name.decode())
+        if found is not None:
+            low, high = found["min"], found["max"]
+            found |= {"min": low + OUTPUT_MARGIN * low.clip(max=0), "max": high + OUTPUT_MARGIN * high.clip(min=0)}
 
 
 def refuse_unchanged(model: Path, path: Path) -> None:

@@ -24,7 +24,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int16x8",
-    version="2",
+    version="3",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

@@ -23,7 +23,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-full-integer",
-    version="4",
+    version="5",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,

@@ -2,7 +2,8 @@
 
 Tool: ai-edge-quantizer 0.10.0, weights int8 per channel and activations int8 (static_wi8_ai8), calibrated with
 ai-edge-litert 2.3.0. Document: https://github.com/google-ai-edge/ai-edge-quantizer
-Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
+Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration,
+and a fifth more of an output.
 Limits: LiteRT's BATCH_MATMUL reads per-channel weights as zeros without a word, so its weights are per tensor.
 Quantized DIV fails at run time where a divisor rounds to zero; then, and where it is nearer, only convolutions and
 matrix products are quantized; where an output is also read inside of the model, the operators around it stay in float.
@@ -26,7 +27,7 @@ WAYS = (
 
 @stage(
     name="quantize-tflite-int8-static",
-    version="4",
+    version="5",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.TFLITE,
