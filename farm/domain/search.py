@@ -22,7 +22,7 @@ from farm.domain.mixing import Round, best_of, family_of, next_count, ranking_of
 from farm.domain.pace import factors
 from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.progress import Progress, States, StepPhase, artifact_of, branch_failure, gives_way
-from farm.domain.recipe import BASELINE
+from farm.domain.recipe import BASELINE, RECIPES
 
 PROBED_FROM = 3
 """Candidates of one model on one target from which on short measurements save time."""
@@ -274,10 +274,15 @@ def _finalists(plan: Plan, progress: Sequence[Progress], field: Sequence[int], s
 
 
 def _place(body: Mapping[str, Any], factor: float | None) -> tuple[float, float, float]:
-    """Give what the front looks at, all to be made small: the short measurement's median, lost fidelity, size."""
+    """Give what the front looks at, all to be made small: the short measurement's median, lost fidelity, size.
+
+    From the SQNR on that is asked of float32 an output is the source's for all purposes: more is no advantage.
+    """
     fidelity = measured_by("accuracy", body)
     latency, lost, size = (burden(QUANTITIES[name], body) for name in ("p50", fidelity, "size"))
     paced = math.inf if latency is None or factor is None else latency / factor
+    if lost is not None and fidelity == "sqnr":
+        lost = max(lost, -RECIPES[BASELINE].degraded_below_db)
     return paced, math.inf if lost is None else lost, math.inf if size is None else size
 
 

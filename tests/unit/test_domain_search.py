@@ -114,6 +114,13 @@ def test_the_nearest_to_the_source_is_measured_though_it_is_the_slowest() -> Non
     assert [one["recipe"] for one in answer(run)["pareto"]] == ["float32", "float16", "int8-static", "int8-dynamic"]
 
 
+def test_a_slower_file_is_not_measured_for_decibels_that_nobody_sees() -> None:
+    """As near as float32 has to be is near enough: 90 dB are no more than 61 to a user."""
+    run = finished(search(), sqnr_db={**NEARER, "int8-dynamic": 61.0, "float16": 90.0})
+
+    assert measured(run) == {"float32", "int8-static", "int8-dynamic"}
+
+
 def test_of_files_that_are_alike_only_the_fastest_is_measured() -> None:
     run = finished(search(), sqnr_db={**NEARER, "int8-dynamic": 30.4})
 
