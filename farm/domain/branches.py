@@ -224,8 +224,8 @@ class Row:
     def _checks(self, route: Route, made: Sequence[Input], reference: Input, compare: str) -> tuple[Check, ...]:
         """Compare what every stage makes with the source on a build host.
 
-        Where the one host that builds also is the target's, the comparison there is the last of them: run twice it
-        would say the same.
+        Where the one host that builds also is the target's, the comparison there is the last of them, and those before
+        it may be other results': run twice they would say the same.
         """
         checks, recipe = [], BASELINE
         for spec in route.stages:
@@ -233,8 +233,9 @@ class Row:
             checks.append(Check(spec.name, spec.target, recipe))
         checks = checks or [Check(SOURCE, self.facts.format, self.recipe)]
         files = made[1:] or made
-        last = [replace(checks.pop(), runtime=self.runtime, step=compare)] if self._builds_there(compare) else []
-        return (*(self._check(*one, reference) for one in zip(checks, files, strict=False)), *last)
+        there = self._builds_there(compare)
+        last = [replace(checks.pop(), runtime=self.runtime, step=compare)] if there else []
+        return (*(self._check(*one, reference, there=there) for one in zip(checks, files, strict=False)), *last)
 
     def _builds_there(self, compare: str) -> bool:
         """Tell whether the target's one live host is the only one that builds, and nothing tests that host."""
@@ -254,8 +255,11 @@ class Row:
                 found[key] = self.steps.add_reproduction(minimizer, key, model=self.model.name)
         return found
 
-    def _check(self, check: Check, artifact: Input, reference: Input) -> Check:
-        """Plan a comparison under a runtime that opens the format, the target's own before others."""
+    def _check(self, check: Check, artifact: Input, reference: Input, *, there: bool) -> Check:
+        """Plan a comparison under a runtime that opens the format, the target's own before others.
+
+        With `there` that one runs on the target's host, as its results' own comparisons do.
+        """
         catalogue = self.steps.world.catalogue
         openers = catalogue.openers(check.format) if check.format else []
         reasons = []
@@ -266,7 +270,8 @@ class Row:
             title = f"{spec.name} · {self.model.name} after {check.stage}"
             given, options = (artifact, reference), spec.options(**self._specs)
             try:
-                key = self.steps.add(spec, given, options, target=None, title=title)
+                target = self.target if there and runtime == self.runtime else None
+                key = self.steps.add(spec, given, options, target=target, title=title)
                 return replace(check, runtime=runtime, step=key)
             except EnvironmentMissing as error:
                 reasons.append(error.message)

@@ -1,6 +1,7 @@
 """What real quantizers store is within half a step of the float weights, as each recipe's formula says."""
 
 import json
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -166,3 +167,39 @@ def test_an_output_of_int8_has_room_beyond_what_the_calibration_spans(tmp_path: 
 
     assert len(told["found"]) == 2
     assert [wide / found for wide, found in zip(told["wide"], told["found"], strict=True)] == pytest.approx([1.2, 1.2])
+
+
+ONNX_RANGES = """
+import json, sys
+import onnxruntime
+import numpy as np
+from pathlib import Path
+from onnxruntime.quantization import calibrate
+from workers.stages.quantize import onnx_static as tool
+prepared = Path(sys.argv[1])
+session = onnxruntime.InferenceSession(prepared)
+rng = np.random.default_rng(0)
+rows = [{i.name: rng.random(i.shape).astype("float32") for i in session.get_inputs()} for _ in range(4)]
+tool._calibrate(prepared, rows)
+ends = calibrate.load_tensors_data(prepared.with_name(tool.SPANNED))
+answers = [session.run(None, row) for row in rows]
+told = []
+for at, output in enumerate(session.get_outputs()):
+    values = np.stack([answer[at] for answer in answers])
+    kept = [end.item() for end in ends[output.name].range_value]
+    told.append([kept, [float(values.min()), float(values.max())]])
+print(json.dumps(told))
+"""
+
+
+def test_an_output_of_an_onnx_model_has_the_same_room(tmp_path: Path) -> None:
+    answer = answers()["int8-static"]
+    prepared = Path(shutil.copy(answer.output("model").with_name("prepared.onnx"), tmp_path))
+    python = ROOT / ".envs" / "builder" / "bin" / "python"
+    done = subprocess.run(
+        [python, "-c", ONNX_RANGES, prepared], env=PREPARED, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    for kept, spanned in json.loads(done.stdout):
+        room = [1.2 * end for end in spanned]
+        assert kept == pytest.approx([min(room[0], 0), max(room[1], 0)] if 0 in kept else room, rel=1e-4)

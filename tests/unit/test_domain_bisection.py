@@ -166,6 +166,18 @@ def test_on_a_farm_of_one_host_the_comparison_on_the_target_is_the_check_of_the_
     assert tested.checks[-1].step != tested.compare
 
 
+def test_on_a_farm_of_one_host_float32s_comparison_is_the_check_of_the_stages_before_int8() -> None:
+    alone = replace(WORLD, hosts=HOSTS[:1])
+
+    results = planned(model("net", TORCH), runtimes=("lite",), recipes=("float32", "int8-static"), world=alone).results
+
+    plain, quantized = (result.branches[0] for result in results)
+    exported, converted, last = quantized.checks
+    assert converted.step == plain.compare
+    assert (exported.step, last.step) == (plain.checks[0].step, quantized.compare)
+    assert plain.compare in quantized.looks
+
+
 def test_a_farm_of_one_host_names_the_stage_that_left_the_source() -> None:
     alone = replace(WORLD, hosts=HOSTS[:1])
     run = lite_run(lambda run, step: run.succeed(step, sqnr_db=12.0), world=alone)

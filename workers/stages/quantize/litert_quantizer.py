@@ -19,6 +19,7 @@ from farm.domain.stage import StageInput
 from workers.stages.quantize.full_integer import refuse_floats
 from workers.stages.quantize.selection import (
     ENOUGH_DB,
+    OUTPUT_MARGIN,
     Candidate,
     Chosen,
     Judge,
@@ -35,10 +36,6 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert")
 PRELOAD = ("ai_edge_litert.interpreter", "ai_edge_quantizer.quantizer", "ai_edge_quantizer.calibrator")
 EVERY = ("ALL_SUPPORTED",)
 MATMUL = "BATCH_MATMUL"
-OUTPUT_MARGIN = 0.2
-"""By which share more than the samples span is kept of an output. A score beyond it would be cut, and nothing mends
-that: on few samples it cost 2.6 to 8 dB (from 48 and from 8 digits), while the wider step costs 1.6 dB at most of the
-output's own rounding. Inner tensors keep what was found: of them there are many values to each sample."""
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE")
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from farm.domain.errors import BadRequest
 from farm.domain.stage import StageInput
 from workers.stages.quantize.onnx_preparation import prepare_lines
-from workers.stages.quantize.selection import CalibratedOptions, rows_lines
+from workers.stages.quantize.selection import OUTPUT_MARGIN, CalibratedOptions, rows_lines
 from workers.stages.samples import Feeds
 from workers.stages.tool_calls import python_command, tool_call
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CalibrationName = Literal["MinMax", "Entropy", "Percentile"]
@@ -119,10 +122,12 @@ def quantize(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, onl
 def _calibrate(prepared: Path, rows: Sequence[Feeds]) -> None:
     """Run the samples once, and write the ranges that span them and those that average theirs.
 
-    The tool would run them once for each. Formula: (min, max) per tensor over the samples, or the mean of the samples'
-    own minima and maxima, as onnxruntime.quantization.calibrate.MinMaxCalibrater.compute_data has it.
+    The tool would run them once for each. Formula: (min, max) per tensor over the samples, `OUTPUT_MARGIN` more at each
+    end of an output, or the mean of the samples' own minima and maxima, as
+    onnxruntime.quantization.calibrate.MinMaxCalibrater.compute_data has it.
     """
     import numpy as np
+    import onnx
     from onnxruntime.quantization import calibrate, registry
 
     kinds = sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry})
@@ -132,13 +137,21 @@ def _calibrate(prepared: Path, rows: Sequence[Feeds]) -> None:
         calibrator.calibrate_tensors_range = None
         calibrator.collect_data(_Reader([row]))
         found.append({name: data.range_value for name, data in calibrator.compute_data().items()})
+    outputs = {value.name for value in onnx.load(prepared, load_external_data=False).graph.output}
     for name, low, high in ((SPANNED, np.nanmin, np.nanmax), (AVERAGED, np.nanmean, np.nanmean)):
         ends = {
             tensor: (low([one[tensor][0] for one in found], axis=0), high([one[tensor][1] for one in found], axis=0))
             for tensor in found[0]
         }
+        if name == SPANNED:
+            ends |= {tensor: _widened(*ends[tensor]) for tensor in outputs & ends.keys()}
         told = calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, ends)
         calibrate.save_tensors_data(told, prepared.with_name(name))
+
+
+def _widened(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Move both ends outwards; an end at zero stays there."""
+    return low + OUTPUT_MARGIN * low.clip(max=0), high + OUTPUT_MARGIN * high.clip(min=0)
 
 
 def write(prepared: Path, path: Path, rows: Sequence[Feeds], way: Way, *, only: str | None = None) -> None:

@@ -59,7 +59,7 @@ class OnnxEngine:
 
 @stage(
     name="quantize-onnx-int8-mixed",
-    version="3",
+    version="4",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,

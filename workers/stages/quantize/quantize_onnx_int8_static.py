@@ -2,7 +2,8 @@
 
 Tool: onnxruntime.quantization.quantize_static, onnxruntime 1.32.0, after workers/stages/quantize/onnx_preparation.py.
 Document: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
-Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the calibration.
+Formula: w8 = round(w / s_c), s_c = max|w_c| / 127; x8 = round(x / s) + z, s = (max − min) / 255 over the
+calibration, and a fifth more of an output.
 Limits: activations are uint8 and weights int8 (the fast kernels of x86 and ARM). x86 CPUs without VNNI add pairs of
 products in 16 bits, which saturate: for them weights keep 7 bits, but in depthwise convolutions. Ranges are spanned
 (MinMax) or averaged, and cut (Percentile, Entropy) where that is asked for: when such a method fails or is further off,
@@ -23,7 +24,7 @@ from workers.stages.quantize.selection import SATURATION, Candidate, Judge, Samp
 
 @stage(
     name="quantize-onnx-int8-static",
-    version="5",
+    version="6",
     kind=Kind.QUANTIZE,
     environment="builder",
     source=Format.ONNX,
