@@ -71,12 +71,15 @@ def bind(
         target=target.name if target and spec.kind in ON_TARGET else None,
         reuse_key=shared if measured else None,
         tools={tool: pins[tool] for tool in spec.tools if tool in pins},
+        programs={program: encoded[option] for option, program in spec.programs if encoded[option]},
     )
 
 
 def _with_programs(spec: StageSpec, options: Any, queue: str, world: World) -> Any:
-    """Put the programs of a host that serves the queue into the options, so into the key: another one, another step."""
-    hosts = sorted((host for host in world.hosts if queue in host.serves), key=lambda host: host.name)
+    """Put the programs of a host that may claim it into the options, so into the key: another one, another step."""
+    lock = world.catalogue.locks.get(spec.environment)
+    able = (host for host in world.hosts if queue in host.serves and host.environments.get(spec.environment) == lock)
+    hosts = sorted(able, key=lambda host: host.name)
     found = {
         option: next((digest for host in hosts if (digest := host.environments.get(program))), None)
         for option, program in spec.programs

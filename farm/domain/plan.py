@@ -47,7 +47,8 @@ class PlannedStep:
     `key` identifies it. `reuse_key` is the key without the job: what an old measurement is found by.
     `environment_digest` is that of the lock a host must attest to claim it. `after` are steps whose success it waits
     for without reading them: nothing is scored or measured before it was compared. `tools` are the pins of the packages
-    that its stage declares.
+    that its stage declares. `programs` are digests of what a host must attest beside the environment, by name: what its
+    operator supplies.
     """
 
     key: str
@@ -67,6 +68,7 @@ class PlannedStep:
     reuse_key: str | None = None
     after: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ class Branch:
     should it fail; those steps are none of the branch's own. `probe` is a short measurement that a search ranks by.
     `layers` is there where the route quantizes. `in_float` says how many operators a later round of int8-mixed leaves
     in float; None of what was planned at first. `beside` maps each model that is compiled together with the branch's
-    own to the steps that make its file, which are among the branch's.
+    own to the steps that make its file and take what it was compiled to, which are among the branch's.
     """
 
     route: tuple[str, ...]

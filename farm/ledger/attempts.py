@@ -17,7 +17,7 @@ from farm.domain.errors import Conflict, Failure, HostLost, JobCancelled
 from farm.domain.plan import PlannedStep
 from farm.domain.progress import ENDED, StepPhase
 from farm.domain.remeasuring import INVALID, Retaking, failure_of, with_earlier
-from farm.ledger.elsewhere import refuse_who_failed
+from farm.ledger.elsewhere import refuse_who_failed, refuse_who_lacks
 from farm.ledger.events import host_topic, wake_interested, wake_planned
 from farm.ledger.session import notify
 from farm.ledger.steps import OUTBOX, planned_of, set_phase
@@ -52,8 +52,9 @@ def claim(
     The host is locked before the step, as by its quarantine: that one then sees the attempt, or this one sees it.
 
     Raises:
-        Conflict: the attempt is stale, taken or cancelled, or the host may not run the step, or is not to, since it
-            broke there and a peer is alive (`elsewhere` in its evidence).
+        Conflict: the attempt is stale, taken or cancelled, or the host may not run the step, or is not to: it lacks a
+            program that the step was planned with, or the step broke there and a peer is alive. `elsewhere` in its
+            evidence names a peer that may take it.
     """
     claimant = session.get(Host, host, with_for_update={"read": True})
     step = session.scalar(select(Step).where(Step.id == step_id).with_for_update(key_share=True))
@@ -63,6 +64,7 @@ def claim(
     if claimant is None:
         raise Conflict(f"Host {host} has not attested itself.")
     _check_host(session, claimant, planned, step)
+    refuse_who_lacks(session, claimant, planned, step, heard_within_s=lease_s)
     refuse_who_failed(session, claimant, planned, step, heard_within_s=lease_s)
     attempt = Attempt(
         id=new_id("attempt"),

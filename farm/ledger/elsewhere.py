@@ -1,5 +1,7 @@
 """A step that broke on a host by the host's fault goes to another one, while one is there to take it.
 
+So does a step that needs a program of the operator's: hosts of one queue need not all have it.
+
 The host that just failed is the idle one: it fails fast, and would take every attempt before a healthy peer is free.
 """
 
@@ -43,21 +45,37 @@ def refuse_who_failed(session: Session, host: Host, planned: PlannedStep, step: 
     mine = select(Host.name).join(Step, Step.id == step.id).where(Host.name == host.name, waits)
     if session.scalar(mine.where(_broke_on(step.id))) is None:
         return
-    peers = select(Host.name).where(
-        Host.name != host.name,
-        Host.quarantined.is_(None),
-        Host.last_heartbeat > func.now() - timedelta(seconds=heard_within_s),
-        or_(Host.project_id.is_(None), Host.project_id == step.project_id),
-        Host.attestation["serves"].contains([planned.queue]),
-        Host.attestation["environments"][planned.environment].astext == planned.environment_digest,
-        ~_broke_on(step.id),
-    )
-    peer = session.scalar(peers.order_by(Host.name).limit(1))
+    peer = _peer(session, host, planned, step, heard_within_s=heard_within_s)
     if peer is not None:
         raise Conflict(
             f"{step.title} broke on {host.name}; it is left to {peer}, which serves {planned.queue} too.",
             **{ELSEWHERE: peer},
         )
+
+
+def refuse_who_lacks(session: Session, host: Host, planned: PlannedStep, step: Step, *, heard_within_s: float) -> None:
+    """Refuse a host that does not have the programs of the operator's that a step was planned with.
+
+    Args:
+        session: the transaction.
+        host: who asks for it.
+        planned: what the host must have.
+        step: the step, locked.
+        heard_within_s: a host that was silent for longer is no peer.
+
+    Raises:
+        Conflict: it has none of that name, or another; a live peer that has it is named in the evidence.
+    """
+    attested = host.attestation["environments"]
+    lacking = [name for name, digest in planned.programs.items() if attested.get(name) != digest]
+    if not lacking:
+        return
+    peer = _peer(session, host, planned, step, heard_within_s=heard_within_s)
+    raise Conflict(
+        f"Host {host.name} has not the {', '.join(lacking)} that {step.title} was planned with; "
+        + (f"it is left to {peer}." if peer else "it waits for a host that has it."),
+        **({ELSEWHERE: peer} if peer else {}),
+    )
 
 
 def pass_on(session: Session, step_id: str, number: int) -> None:
@@ -72,6 +90,22 @@ def pass_on(session: Session, step_id: str, number: int) -> None:
     due = func.now() + timedelta(seconds=PASSED_ON_S)
     session.add(Outbox(step_id=step_id, attempt=number, not_before=due))
     notify(session, OUTBOX)
+
+
+def _peer(session: Session, host: Host, planned: PlannedStep, step: Step, *, heard_within_s: float) -> str | None:
+    """Find a live host in rotation that may take a step, and on which it did not break."""
+    environments = Host.attestation["environments"]
+    peers = select(Host.name).where(
+        Host.name != host.name,
+        Host.quarantined.is_(None),
+        Host.last_heartbeat > func.now() - timedelta(seconds=heard_within_s),
+        or_(Host.project_id.is_(None), Host.project_id == step.project_id),
+        Host.attestation["serves"].contains([planned.queue]),
+        environments[planned.environment].astext == planned.environment_digest,
+        environments.contains(dict(planned.programs)),
+        ~_broke_on(step.id),
+    )
+    return session.scalar(peers.order_by(Host.name).limit(1))
 
 
 def _broke_on(step_id: str) -> ColumnElement[bool]:

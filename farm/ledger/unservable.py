@@ -1,4 +1,4 @@
-"""Steps that nobody may claim any more: their hosts are gone, or came back with another version of the environment."""
+"""Steps that nobody may claim any more: their hosts are gone, or came back with another environment or program."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from farm.domain.catalogue import LiveHost
 from farm.domain.codec import encode
 from farm.domain.errors import EnvironmentMissing, Failure, FarmError, NoLiveHost
 from farm.domain.progress import StepPhase
 from farm.ledger.attempts import is_self_test
 from farm.ledger.events import wake_interested
 from farm.ledger.hosts import is_young, live_hosts
-from farm.ledger.steps import set_phase
+from farm.ledger.steps import planned_of, set_phase
 from farm.ledger.tables import Host, Step
 
 
@@ -22,11 +23,13 @@ def unservable(session: Session, *, grace_s: float) -> list[str]:
 
     None while no host at all is live: then it may be the farm that did not hear them, and work waits for its hosts.
     """
-    lock = Host.attestation["environments"][Step.planned["environment"].astext].astext
+    attested = Host.attestation["environments"]
+    lock = attested[Step.planned["environment"].astext].astext
     serves = Host.attestation["serves"].contains(func.to_jsonb(Step.queue))
     trusted = or_(Host.quarantined.is_(None), is_self_test(Step.id))
     matches = lock == Step.planned["environment_digest"].astext
-    able = exists().where(is_young(grace_s), serves, matches, trusted)
+    supplied = attested.contains(func.coalesce(Step.planned["programs"], func.jsonb_build_object()))
+    able = exists().where(is_young(grace_s), serves, matches, supplied, trusted)
     unclaimed = Step.phase.in_((StepPhase.READY.value, StepPhase.PUBLISHED.value))
     return list(session.scalars(select(Step.id).where(unclaimed, ~able, exists().where(is_young(grace_s)))))
 
@@ -36,9 +39,10 @@ def fail_unservable(session: Session, step_ids: Collection[str], *, grace_s: flo
     still = set(unservable(session, grace_s=grace_s)) & set(step_ids)
     unclaimed = Step.phase.in_((StepPhase.READY.value, StepPhase.PUBLISHED.value))
     held = select(Step).where(Step.id.in_(still), unclaimed).order_by(Step.id)
-    served = {queue for host in live_hosts(session, grace_s=grace_s) for queue in host.serves}
+    live = live_hosts(session, grace_s=grace_s)
     for step in session.scalars(held.with_for_update(key_share=True, skip_locked=True)).all():
-        failure = _why(step, _quarantined(session, step.queue), is_served=step.queue in served)
+        serving = [host for host in live if step.queue in host.serves]
+        failure = _why(step, _quarantined(session, step.queue), serving)
         set_phase(session, step, StepPhase.FAILED, ended=func.now(), failure=encode(failure))
         wake_interested(session, step.id)
 
@@ -49,17 +53,21 @@ def _quarantined(session: Session, queue: str) -> list[tuple[str, str | None]]:
     return list(session.execute(found.order_by(Host.name)))
 
 
-def _why(step: Step, quarantined: Sequence[tuple[str, str | None]], *, is_served: bool) -> Failure:
-    environment = step.planned["environment"]
+def _why(step: Step, quarantined: Sequence[tuple[str, str | None]], serving: Sequence[LiveHost]) -> Failure:
+    planned = planned_of(step)
     error: FarmError = NoLiveHost(
         f"No live host in rotation serves {step.queue}; {step.title} waited for one."
         + "".join(f" {name} is quarantined: {reason}" for name, reason in quarantined),
         remedy="Start a worker for it, or release one that is quarantined (`farm hosts`), and submit the job again: "
         "`farm retry JOB`.",
     )
-    if is_served:
+    if serving:
+        lacks, remedy = f"environment {planned.environment} at the version", "Submit the job again"
+        if any(host.environments.get(planned.environment) == planned.environment_digest for host in serving):
+            lacks = f"environment {planned.environment} and the {', '.join(planned.programs)}"
+            remedy = "Install that program again on a host that has the environment, or submit the job again"
         error = EnvironmentMissing(
-            f"No live host of {step.queue} has environment {environment} at the version {step.title} was planned with.",
-            remedy="Submit the job again, so that it is planned anew: `farm retry JOB`.",
+            f"No live host of {step.queue} has {lacks} {step.title} was planned with.",
+            remedy=f"{remedy}, so that it is planned anew: `farm retry JOB`.",
         )
     return error.failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -64,3 +65,24 @@ def test_steps_wait_while_no_host_at_all_is_heard(farm: Farm, watch: StuckSteps)
     look(farm, watch)
 
     assert look(farm, watch, later_s=GRACE_S).phase == "ready"
+
+
+def test_a_step_whose_program_nobody_has_any_more_fails_after_the_grace(farm: Farm) -> None:
+    """Hosts that have the environment alone don't count: the claim would be refused."""
+    with farm.ledger.transaction() as session:
+        new_job(session, [replace(planned("one"), programs={"edgetpu_compiler": "a" * 64})])
+        session.flush()
+        steps.dispatch(session, session.scalars(select(Step.id)).all())
+        attest(session, edgetpu_compiler="a" * 64)
+    watch = StuckSteps(GRACE_S)
+    look(farm, watch)
+    assert look(farm, watch, later_s=GRACE_S).phase == "ready"
+
+    with farm.ledger.transaction() as session:
+        attest(session, edgetpu_compiler="b" * 64)
+    look(farm, watch)
+    step = look(farm, watch, later_s=GRACE_S)
+
+    assert step.failure is not None
+    assert (step.failure["code"], step.failure["who_must_act"]) == ("environment-missing", "operator")
+    assert "has environment builder and the edgetpu_compiler one was planned with" in step.failure["message"]

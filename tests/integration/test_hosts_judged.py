@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import delete, func, select, update
 from farm.control.selftests import ask_due, begin_tests, judge_tests
 from farm.ledger import attempts, steps
 from farm.ledger.tables import Attempt, Host, Job, Outbox, Result, SelfTest, Step
-from tests.control_fixtures import HOST, QUEUE, Farm, farm, planned, row_of, whole_farm
+from tests.control_fixtures import HOST, QUEUE, Farm, farm, new_job, planned, row_of, whole_farm
 from tests.host_calls import attest, call, claimed, client, enroll, fail_full, host_now
 
 __all__ = ["client", "farm", "whole_farm"]
@@ -203,3 +204,30 @@ def test_a_host_tries_again_itself_where_no_live_peer_may_take_it(
     fail_full(client, taken.json(), full)
 
     assert call(client, "/claims", {"host": "pi-1", "step": step, "attempt": 2}, token=full).status_code == 201
+
+
+def test_a_host_without_the_planned_program_leaves_the_step_to_one_that_has_it(farm: Farm, client: TestClient) -> None:
+    """Every x86 host with the environment serves the queue; the operator's program is on one of them."""
+    program, lacking, having = "edgetpu_compiler", enroll(client, "coral"), enroll(client, "desk")
+    attest(client, "coral", lacking)
+    with farm.ledger.transaction() as session:
+        job = new_job(session, [replace(planned("one"), programs={program: "a" * 64})])
+        session.flush()
+        step = row_of(session, job, "one").id
+        steps.dispatch(session, [step])
+        session.execute(delete(Outbox))
+    asked = {"host": "coral", "step": step, "attempt": 1}
+
+    alone = call(client, "/claims", asked, token=lacking)
+    assert alone.status_code == 409
+    assert alone.json()["detail"].endswith("was planned with; it waits for a host that has it.")
+    assert attest(client, "desk", having, environments={"builder": "lock", program: "b" * 64}).status_code == 204
+    assert "waits for a host" in call(client, "/claims", asked, token=lacking).json()["detail"]
+
+    attest(client, "desk", having, environments={"builder": "lock", program: "a" * 64})
+    beside = call(client, "/claims", asked, token=lacking)
+    assert beside.status_code == 409
+    assert beside.json()["detail"].endswith("was planned with; it is left to desk.")
+    with farm.ledger.transaction() as session:
+        assert session.scalars(select(Outbox.attempt)).all() == [1], "its message goes on"
+    assert call(client, "/claims", asked | {"host": "desk"}, token=having).status_code == 201

@@ -36,3 +36,8 @@ def test_a_build_host_without_a_compiler_does_not_hide_the_one_that_has_it() -> 
 
 def test_without_any_compiler_the_step_is_planned_and_says_so_when_it_runs() -> None:
     assert planned(None).options["compiler_sha256"] is None
+    assert planned(None).programs == {}
+
+
+def test_the_step_says_which_program_its_host_must_have() -> None:
+    assert planned("a" * 64, None).programs == {PROGRAM: "a" * 64}
