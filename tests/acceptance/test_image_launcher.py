@@ -22,8 +22,9 @@ ENVIRONMENTS = "/opt/farm/.envs"
 EMULATOR = "usr/libexec/farm/qemu-aarch64-static"
 USER = 10001
 READY_S = 120.0
+MODEL = REPOSITORY / "tests" / "edgetpu_pairs" / "bright_16x16.tflite"
 STEP = f"""
-import sys
+import json, shutil, sys
 sys.path.insert(0, "/opt/farm")
 from pathlib import Path
 from workers.launcher.outside import Outside
@@ -33,8 +34,12 @@ limits = Limits(60, 1 << 30, 1 << 28, 1 << 28)
 for readable in ((), (Path("/sys/../etc/shadow"),)):
     work = Path(sys.argv[1], str(len(readable)))
     work.mkdir()
+    shutil.copy(Path(sys.argv[1], "{MODEL.name}"), work)
+    (work / "call.json").write_text(json.dumps({{"stage": "inspect-tflite", "files": {{"model": "{MODEL.name}"}}}}))
     ending = outside.run(Call(Path("{ENVIRONMENTS}/litert"), "workers.stages.harness:main", work, readable, limits))
     print(ending.level, ending.end, work.stat().st_uid, ending.detail)
+    if ending.end == "exit":
+        print(Path(work, "result.json").read_text())
 """
 
 
@@ -77,11 +82,12 @@ def launcher(folder: Path) -> Iterator[None]:
 
 
 def test_its_steps_run_from_outside_and_see_nothing_else(folder: Path) -> None:
-    """Given a worker in its container; then a step runs at level `outside`, and the folder is the worker's again; a
-    wish for a file of the machine is refused."""
+    """Given a worker in its container; then a stage reads a model at level `outside`, and the folder is the worker's
+    again; a wish for a file of the machine is refused."""
     image = build("worker-arm64", "arm64")
     unpack(image, folder / "root")
     (folder / "shared" / "step.py").write_text(STEP)
+    shutil.copy(MODEL, folder / "shared")
     with launcher(folder), image.container() as container:
         volumes = (f"{folder}/run:/run/farm", f"{folder}/shared:{folder}/shared")
         step = ("/opt/farm/.venv/bin/python", f"{folder}/shared/step.py", f"{folder}/shared")
@@ -89,6 +95,8 @@ def test_its_steps_run_from_outside_and_see_nothing_else(folder: Path) -> None:
         variables = os.environ | {"QEMU_CPU": "cortex-a72"}
         ran = subprocess.run(argv, env=variables, capture_output=True, text=True, timeout=300, cwd=REPOSITORY)
 
-    ran_it, refused = ran.stdout.splitlines()
+    ran_it, told, refused = ran.stdout.splitlines()
     assert ran_it == f"outside exit {USER} None", ran.stderr
+    facts = json.loads(told)["facts"]
+    assert facts["operators"]["FULLY_CONNECTED"] == 2, told
     assert refused.startswith(f"outside setup {USER} '/sys/../etc/shadow' is refused")
