@@ -150,7 +150,7 @@ class Run:
             failure = branch_failure(self.plan, self.progress, index, branch - 1, self.states)
             assert branch == self.progress[index].branch + 1
             assert failure is not None
-            assert gives_way(self.plan.results[index].branches[branch - 1], failure)
+            assert gives_way(self.plan, self.progress, index, branch - 1, self.states)
             self.falls.append((index, failure))
             self.progress[index] = replace(self.progress[index], branch=branch)
             self._enlist(index, branch)

@@ -1,7 +1,8 @@
 """What to do next for a job: a pure decision over its plan and the states of its steps.
 
 A result works on one branch at a time. When one is lost, the next one takes over, unless the failure is one that no
-other toolchain mends. A candidate of a search is held before it is measured, until the search says that it is worth it.
+other toolchain mends. Models that were compiled together wait for each other's comparison, and give that up together. A
+candidate of a search is held before it is measured, until the search says that it is worth it.
 Cheap recipes go first.
 """
 
@@ -14,6 +15,7 @@ from farm.domain.plan import Branch, Plan, PlannedResult
 from farm.domain.progress import (
     ENDED,
     LOST,
+    UNDER_WAY,
     Progress,
     States,
     StepPhase,
@@ -21,6 +23,7 @@ from farm.domain.progress import (
     branch_failure,
     gives_way,
     reproduction_of,
+    stand_together,
 )
 from farm.domain.recipe import RECIPES
 from farm.domain.search import Fate, Standing, standing
@@ -92,12 +95,14 @@ def _move(plan: Plan, progress: Sequence[Progress], index: int, states: States, 
         due.grow += [(index, stands.grow)] if stands.grow is not None else []
         due.start += [(index, stands.turn)] if stands.turn is not None else []
         return False
-    if failure is not None and gives_way(branch, failure) and at + 1 < len(result.branches):
+    if gives_way(plan, progress, index, at, states):
         due.start.append((index, at + 1))
         return False
     is_over = _is_over(branch, stands, states) if failure is None else not _is_told_of(result, at, states)
     reproduced = all(key in states and states[key].phase in ENDED for key in beside)
     if not (is_over and reproduced and _baseline_concluded(result, progress)):
+        return False
+    if not stand_together(plan, progress, index, states):
         return False
     due.skip |= dict.fromkeys(_never_taken(result, states))
     return True
@@ -125,9 +130,8 @@ def _is_done(branch: Branch, states: States) -> bool:
 
 def _is_told_of(result: PlannedResult, last: int, states: States) -> bool:
     """Tell whether a check is under way that may yet say where a lost branch went wrong."""
-    under_way = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
     looks = (states.get(key) for branch in result.branches[: last + 1] for key in branch.looks)
-    return any(state is not None and state.phase in under_way for state in looks)
+    return any(state is not None and state.phase in UNDER_WAY for state in looks)
 
 
 def _is_ready(plan: Plan, key: str, states: States) -> bool:

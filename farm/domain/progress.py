@@ -1,7 +1,9 @@
 """How far a result is: the states of its steps, and whether the branch it works on is lost.
 
 A branch is lost when one of its steps failed, or when its float result is not the source's function. A check on a build
-host that could not be made loses nothing: the comparison on the target still decides.
+host that could not be made loses nothing: the comparison on the target still decides. What several models were compiled
+to together is kept or given up by all of them: files that don't share the memory evict each other from it. It stands
+once the file of each was compared; what fails later costs that model its result, and no model the sharing.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from farm.domain.artifact import Artifact, Contract
 from farm.domain.errors import Actor, ArtifactBroken, ContractMismatch, Failure, FarmBug, NumericsBroken, ToolCrashed
 from farm.domain.plan import Branch, Check, Plan, PlannedResult
 from farm.domain.recipe import BASELINE, RECIPES
+from farm.domain.stage import TRANSFORMS
 from farm.domain.verdict import numerics_failed
 
 
@@ -33,6 +36,7 @@ class StepPhase(StrEnum):
 
 LOST = (StepPhase.FAILED, StepPhase.SKIPPED, StepPhase.CANCELLED)
 ENDED = (StepPhase.SUCCEEDED, *LOST)
+UNDER_WAY = (StepPhase.READY, StepPhase.PUBLISHED, StepPhase.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,19 @@ def reproduction_of(result: PlannedResult, last: int, states: States) -> str | N
 
 
 def branch_failure(plan: Plan, progress: Sequence[Progress], index: int, branch: int, states: States) -> Failure | None:
-    """Say why a branch is lost, or None while it is not."""
+    """Say why a branch is lost, or None while it is not; one of several models together is lost for all of them."""
+    chosen = plan.results[index].branches[branch]
+    own = _own_failure(plan, progress, index, chosen, states)
+    if own is not None or not chosen.beside:
+        return own
+    left = (other for other in _partners(plan, index, chosen) if _has_left(plan, progress, other, index))
+    return next((told for other in left if (told := _partner_failure(plan, progress, other, index, states))), None)
+
+
+def _own_failure(
+    plan: Plan, progress: Sequence[Progress], index: int, chosen: Branch, states: States
+) -> Failure | None:
     result = plan.results[index]
-    chosen = result.branches[branch]
     if (failure := _check_failure(result, chosen, states)) is not None:
         return failure
     wanted = [states[key] for key in chosen.steps if key not in chosen.looks and key in states]
@@ -112,9 +126,83 @@ def may_fall_back(failure: Failure) -> bool:
     return failure.who_must_act is Actor.US or is_of_a_tool(failure)
 
 
-def gives_way(branch: Branch, failure: Failure) -> bool:
-    """Tell whether a result's next branch takes over from a lost one; a model by itself does from several together."""
-    return bool(branch.beside) or may_fall_back(failure)
+def gives_way(plan: Plan, progress: Sequence[Progress], index: int, branch: int, states: States) -> bool:
+    """Tell whether a result's next branch takes over from one that is lost."""
+    branches = plan.results[index].branches
+    failure = branch_failure(plan, progress, index, branch, states)
+    if failure is None or branch + 1 == len(branches):
+        return False
+    if branches[branch].beside:
+        return _parts(plan, progress, index, branches[branch], states)
+    return may_fall_back(failure)
+
+
+def stand_together(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    """Tell whether no model that a result's branch is compiled together with can still give up the sharing."""
+    chosen = plan.results[index].branches[progress[index].branch]
+    return all(_stands(plan, progress, other, states) for other in _partners(plan, index, chosen))
+
+
+def _stands(plan: Plan, progress: Sequence[Progress], index: int, states: States) -> bool:
+    if progress[index].concluded:
+        return True
+    result, at = plan.results[index], progress[index].branch
+    chosen = result.branches[at]
+    if not chosen.beside or _parts(plan, progress, index, chosen, states):
+        return False
+    phases = {states[key].phase for key in _up_to_compare(chosen).steps if key in states}
+    lost = branch_failure(plan, progress, index, at, states) is not None
+    open_still = phases.intersection(UNDER_WAY) if lost else phases.difference(ENDED)
+    return not open_still and (result.baseline is None or progress[result.baseline].concluded)
+
+
+def _parts(plan: Plan, progress: Sequence[Progress], index: int, chosen: Branch, states: States) -> bool:
+    """Tell whether a model gives up what it was compiled to together with others.
+
+    It does when one of them did; when a step that makes, compiles or hands out one of their files failed, for whatever
+    reason; or when its own file did not stand the comparison, and another route may.
+    """
+    transforms = (states[key] for key in chosen.steps if key in states and plan.steps[key].kind in TRANSFORMS)
+    if any(state.phase in LOST for state in transforms):
+        return True
+    if any(_has_left(plan, progress, other, index) for other in _partners(plan, index, chosen)):
+        return True
+    failure = _own_failure(plan, progress, index, _up_to_compare(chosen), states)
+    return failure is not None and may_fall_back(failure)
+
+
+def _up_to_compare(chosen: Branch) -> Branch:
+    """Return a branch without what is done with a file that was compared."""
+    later = (chosen.evaluate, chosen.probe, chosen.measure)
+    return replace(chosen, steps=tuple(key for key in chosen.steps if key not in later))
+
+
+def _partners(plan: Plan, index: int, chosen: Branch) -> list[int]:
+    """List the results whose models a branch is compiled together with."""
+    own = plan.results[index]
+    cell = (own.target, own.target_runtime, own.recipe)
+    return [
+        other
+        for other, result in enumerate(plan.results if chosen.beside else ())
+        if result.model in chosen.beside and (result.target, result.target_runtime, result.recipe) == cell
+    ]
+
+
+def _has_left(plan: Plan, progress: Sequence[Progress], other: int, index: int) -> bool:
+    """Tell whether another result works on a branch that has nothing to do with this one's model."""
+    return plan.results[index].model not in plan.results[other].branches[progress[other].branch].beside
+
+
+def _partner_failure(
+    plan: Plan, progress: Sequence[Progress], other: int, index: int, states: States
+) -> Failure | None:
+    """Say why another result gave up the sharing; None when it did so for a third one's sake."""
+    name, partner = plan.results[index].model, plan.results[other]
+    shared = next(branch for branch in partner.branches if name in branch.beside)
+    failure = _own_failure(plan, progress, other, shared, states)
+    if failure is None:
+        return None
+    return replace(failure, message=f"{partner.model}, compiled together with {name}, failed: {failure.message}")
 
 
 def is_of_a_tool(failure: Failure) -> bool:

@@ -247,9 +247,8 @@ def _is_settled(plan: Plan, progress: Sequence[Progress], index: int, states: St
     result, at = plan.results[index], progress[index].branch
     if progress[index].concluded:
         return True
-    failure = branch_failure(plan, progress, index, at, states)
-    if failure is not None:
-        return not gives_way(result.branches[at], failure) or at + 1 == len(result.branches)
+    if branch_failure(plan, progress, index, at, states) is not None:
+        return not gives_way(plan, progress, index, at, states)
     alone = _alone(plan, result, result.branches[at], states)
     return alone is None or alone.fate is not Fate.OPEN
 

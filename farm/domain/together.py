@@ -106,8 +106,8 @@ def of_together(result: PlannedResult, at: int) -> list[str]:
         ]
     if names := list(result.branches[0].beside):
         return [
-            f"Compiled by itself, since compiling it together with {', '.join(names)} came to nothing; "
-            "route_failures says why."
+            f"Compiled by itself, and each of {', '.join(names)} too: what they were compiled to together was given "
+            "up by all of them; route_failures says why."
         ]
     return []
 
@@ -154,8 +154,14 @@ class _Group:
 
     def results(self) -> Iterator[PlannedResult]:
         whole = self._whole()
-        for place, member in enumerate(self.members):
-            shared = self._branch(member, whole, role_of(place))
+        shares = [self._share(member, whole, role_of(place)) for place, member in enumerate(self.members)]
+        for member, share in zip(self.members, shares, strict=True):
+            others = {
+                one.result.model: (*one.made_by(self.steps), other.key)
+                for one, other in zip(self.members, shares, strict=True)
+                if one is not member
+            }
+            shared = self._branch(member, whole, share, others)
             yield replace(member.result, branches=(shared, *member.result.branches))
 
     def _whole(self) -> PlannedStep:
@@ -172,30 +178,36 @@ class _Group:
         self.steps.by_key.setdefault(step.key, step)
         return step
 
-    def _branch(self, member: _Member, whole: PlannedStep, role: str) -> Branch:
-        """Return a member's branch with its share of what all are compiled to in its own compilation's place."""
+    def _share(self, member: _Member, whole: PlannedStep, role: str) -> PlannedStep:
+        """Add the step that takes a member's file out of what all are compiled to."""
         (given,) = (one for one in member.compile.inputs if one.role == "model")
         compiled = Input(COMPILED, step=whole.key, output=role)
         title = self._title(member, member.share, member.result.model)
         options = _options(member.share, member.compile.options)
-        share = self.steps.by_key[self.steps.add(member.share, (given, compiled), options, target=None, title=title)]
+        return self.steps.by_key[self.steps.add(member.share, (given, compiled), options, target=None, title=title)]
+
+    def _branch(
+        self, member: _Member, whole: PlannedStep, share: PlannedStep, others: Mapping[str, tuple[str, ...]]
+    ) -> Branch:
+        """Return a member's branch with its share in its own compilation's place; the others' shares are awaited too.
+
+        `others` holds, by the other models' names, the steps that make their files and take them out.
+        """
         made = rekeyed(self.steps.by_key, member.branch, member.compile.key, share)
         for step in made.values():
             self.steps.by_key.setdefault(step.key, step)
         branch = renamed(member.branch, made)
         own = member.made_by(self.steps)
-        others = {
-            one.result.model: tuple(key for key in one.made_by(self.steps) if key not in own)
-            for one in self.members
-            if one is not member
-        }
-        before = (*(key for keys in others.values() for key in keys), *own, whole.key)
+        beside = {name: tuple(key for key in keys if key not in own) for name, keys in others.items()}
+        theirs = [key for keys in beside.values() for key in keys]
+        shares = [key for key in theirs if whole.key in self.steps.by_key[key].needs]
+        before = (*(key for key in theirs if key not in shares), *own, whole.key, *shares)
         return replace(
             branch,
             route=(*branch.route, member.share.name),
             float_route=(*branch.float_route, member.share.name),
             steps=tuple(dict.fromkeys((*before, *branch.steps))),
-            beside=others,
+            beside=beside,
         )
 
     @staticmethod

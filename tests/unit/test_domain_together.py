@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm.domain.errors import BadData, ConversionFailed, EnvironmentMissing, HostError, JobCancelled
+from farm.domain.errors import BadData, ConversionFailed, EnvironmentMissing, Failure, HostError, JobCancelled
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
-from farm.domain.progress import StepPhase
-from farm.domain.stage import ON_TARGET, Kind
+from farm.domain.progress import LOST, StepPhase
+from farm.domain.stage import ON_TARGET, TRANSFORMS, Kind
 from farm.domain.together import MOST
 from farm.intake import wanted_of
 from farm.report.schema import schema
@@ -196,8 +196,54 @@ def test_what_can_not_be_compiled_together_is_refused(
     assert words in message
 
 
+def ended_by(stage: str, failure: Failure) -> Run:
+    """Run two models whose step of a stage fails for the first one, where it works on the shared file."""
+    plan = plan_of("faces", "hands")
+    shared = next(plan.results[index].branches[0] for index in of_recipe(plan) if plan.results[index].model == "faces")
+
+    def end(run: Run, step: PlannedStep) -> None:
+        mine = step.stage == stage and step.key in shared.steps and "faces" in step.title
+        run.fail(step, failure) if mine else run.succeed(step)
+
+    return Run(plan).finish(end)
+
+
+@pytest.mark.parametrize("stage", ["compare-tpu", "measure-tpu"])
+def test_a_host_that_fails_after_compiling_costs_nobody_the_sharing(stage: str) -> None:
+    unplugged = HostError("The Edge TPU was unplugged.").failure
+    run = ended_by(stage, unplugged)
+    faces, hands = (run.bodies[index] for index in of_recipe(run.plan))
+
+    assert (faces["state"], faces["message"], faces["compiled_with"]) == ("failed", unplugged.message, ["hands"])
+    assert (hands["state"], hands["compiled_with"]) == ("succeeded", ["faces"])
+    assert [len(body["routes"]) for body in (faces, hands)] == [1, 1]
+
+
+@pytest.mark.parametrize("stage", ["compile-tpu-share", "compare-tpu"])
+def test_a_file_that_is_given_up_takes_the_others_along_and_says_so(stage: str) -> None:
+    """Given a share that maps nothing, or is not the source's function; then the files left would evict each other."""
+    run = ended_by(stage, ConversionFailed("Nothing was mapped.").failure)
+    bodies = [run.bodies[index] for index in of_recipe(run.plan)]
+
+    for index, body in zip(of_recipe(run.plan), bodies, strict=True):
+        assert (body["state"], body["compiled_with"]) == ("succeeded", [])
+        branch = run.plan.results[index].branches[run.progress[index].branch]
+        assert run.plan.steps[branch.artifact.step or ""].stage == "compile-tpu"
+        assert any("given up by all of them" in note for note in body["notes"])
+    assert bodies[0]["route_failures"] == ["Nothing was mapped.", None]
+    assert "faces, " in bodies[1]["route_failures"][0]
+    assert "compiled together with hands, failed: Nothing was mapped." in bodies[1]["route_failures"][0]
+
+
 ENDS = (ConversionFailed, EnvironmentMissing, BadData, HostError, JobCancelled, None)
 PLANS = tuple(plan_of(*NAMES[:count], recipes=("float32", "int8-static")) for count in (2, 3))
+
+
+CELL = ("target", "target_runtime", "recipe")
+
+
+def _is_lost(run: Run, key: str) -> bool:
+    return run.plan.steps[key].kind in TRANSFORMS and run.states[key].phase in LOST
 
 
 @settings(max_examples=25, deadline=None)
@@ -218,9 +264,13 @@ def test_whatever_steps_do_every_model_ends_once_and_says_how(plan: Plan, data: 
     validator = jsonschema.Draft202012Validator({"$ref": "#/$defs/result", "$defs": schema()["$defs"]})
     for index, body in run.bodies.items():
         shares = run.progress[index].branch == 0
+        cell = [other for other in run.bodies.values() if all(other[name] == body[name] for name in CELL)]
+        namers = [other["model"] for other in cell if body["model"] in other["compiled_with"]]
+        assert sorted(body["compiled_with"]) == sorted(namers), "they are compiled together with each other"
         assert not list(validator.iter_errors(body))
         assert bool(body["compiled_with"]) is shares
-        assert not (shares and body["state"] == "failed"), "there is the model by itself"
+        if shares and body["state"] == "failed":
+            assert not any(_is_lost(run, key) for key in run.plan.results[index].branches[0].steps)
 
 
 def test_a_request_names_the_models_to_compile_together() -> None:
