@@ -136,13 +136,18 @@ def test_options_reach_the_compiler(tmp_path: Path) -> None:
         ("refuse", "conversion-failed", "version '6'"),
         ("empty", "artifact-broken", "0 bytes"),
         ("zero", "conversion-failed", "mapped no operator"),
+        ("unmapped", "conversion-failed", "the file has no Edge TPU subgraph: all 6 operators stay on the CPU"),
+        ("unlike", "artifact-broken", "made 1 Edge TPU subgraphs (operators mapped: 4); the file has 0"),
+        ("junk", "artifact-broken", "made model_edgetpu.tflite of 13 bytes, which can't be read"),
+        ("cut", "artifact-broken", "made model_edgetpu.tflite of 3000 bytes, which can't be read"),
     ],
 )
 def test_what_befalls_the_compiler_is_told(tmp_path: Path, mode: str, code: str, words: str) -> None:
     failure = compile_with(tmp_path, mode).failure
 
-    assert failure["code"] == code
+    assert (failure["code"], failure["who_must_act"]) == (code, "operator" if "environment" in code else "toolchain")
     assert words in failure["message"]
+    assert code == "environment-missing" or failure["evidence"]["version"] == "16.0.384591198"
     assert failure["remedy"] or code in ("tool-crashed", "artifact-broken")
 
 
@@ -249,6 +254,16 @@ def test_a_share_that_is_another_models_is_refused(tmp_path: Path) -> None:
     failure = run_call("litert", Call(SHARE, {"model": MODEL, "compiled": compiled}, told), tmp_path / "work").failure
 
     assert failure["code"] == "contract-mismatch"
+
+
+def test_a_share_that_is_damaged_is_not_the_submitters(tmp_path: Path) -> None:
+    path = tmp_path / "cut.tflite"
+    path.write_bytes((PAIRS / "bright_16x16_edgetpu.tflite").read_bytes()[:3000])
+    told = {"input_specs": INPUTS, "output_specs": OUTPUTS}
+    failure = run_call("litert", Call(SHARE, {"model": MODEL, "compiled": path}, told), tmp_path / "work").failure
+
+    assert (failure["code"], failure["who_must_act"]) == ("artifact-broken", "toolchain")
+    assert failure["evidence"]["tool"] == "edgetpu_compiler"
 
 
 def test_of_several_models_the_one_that_it_would_refuse_is_named_with_what_becomes_of_the_others(

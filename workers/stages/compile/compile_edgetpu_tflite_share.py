@@ -13,12 +13,11 @@ from farm.domain.errors import ConversionFailed
 from farm.domain.facts import Format
 from farm.domain.routes import COMPILED
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, stage
-from workers.edgetpu.compiled import read_compiled
 from workers.edgetpu.limits import DEFAULT_MIN_RUNTIME_VERSION
 from workers.edgetpu.predict import predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.compile.edgetpu_files import bound, compiled_facts
+from workers.stages.compile.edgetpu_files import bound, compiled_facts, read_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class ShareOptions(Options):
 
 @stage(
     name="compile-edgetpu-tflite-share",
-    version="1",
+    version="2",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,
@@ -47,12 +46,13 @@ def run(given: StageInput) -> StageOutput:
     Returns: model_edgetpu.tflite; facts["edgetpu"] with its own mapping and memory, and what was predicted of it alone.
 
     Raises:
+        ArtifactBroken: the compiled file can't be read.
         ConversionFailed: nothing of this model was mapped.
         ContractMismatch: the compiled file is another model's.
     """
     model = entry_file(given.files["model"], SUFFIXES)
     compiled = entry_file(given.files[COMPILED], SUFFIXES)
-    part = read_compiled(compiled.read_bytes())
+    (part,) = read_made([compiled])
     predicted = predict(model.read_bytes(), min_runtime_version=given.options.min_runtime_version).as_facts()
     if part.edge_tpu_subgraphs == 0:
         raise ConversionFailed(

@@ -21,7 +21,7 @@ from farm.domain.facts import Format, ModelFacts
 from farm.domain.recipe import BASELINE
 from farm.domain.stage import Kind, Options, StageInput, StageOutput, Verdict, stage
 from farm.domain.together import role_of
-from workers.edgetpu.compiled import Compiled, read_compiled
+from workers.edgetpu.compiled import Compiled
 from workers.edgetpu.compiler import (
     MOST_TIMEOUT_S,
     PROGRAM,
@@ -37,7 +37,7 @@ from workers.edgetpu.model import read_model
 from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.compile.edgetpu_files import bound, compiled_facts
+from workers.stages.compile.edgetpu_files import bound, compiled_facts, need_mapped, read_made
 
 NOT_QUANTIZED = "Model not quantized"
 INTEGER_RECIPES = ("int8-full-integer", "int8-static")
@@ -84,7 +84,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
 
 @stage(
     name="compile-tflite-to-edgetpu-tflite",
-    version="3",
+    version="4",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,
@@ -121,7 +121,8 @@ def run(given: StageInput) -> StageOutput:
     folder.mkdir()
     made = compile_models(compiler, models, folder, flags)
     print(made.output, flush=True)
-    parts = [read_compiled(file.read_bytes()) for file in made.files]
+    parts = read_made(made.files, version=compiler.version)
+    need_mapped(parts, made.report, version=compiler.version)
     return StageOutput(
         files=_files(models, made, folder),
         facts={"edgetpu": _facts(compiler, made, parts) | {"prediction": _predicted(predicted, options)}},
