@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from farm.domain.codec import encode
-from farm.domain.errors import ConversionFailed, FarmError, ToolTimedOut
+from farm.domain.errors import ConversionFailed, FarmError, ToolCrashed, ToolTimedOut
 from tests.edgetpu_compilers import PAIRS, PYTHON, STAND_IN, stand_in
 from tests.edgetpu_models import Op, Tensor, bias, tflite, weights
 from tests.stage_fixtures import ROOT, Answer, Call, models, run_call, run_calls
@@ -29,6 +29,7 @@ MODEL = PAIRS / "bright_16x16.tflite"
 INPUTS = [
     {"name": "serving_default_keras_tensor:0", "dtype": "uint8", "shape": [1, 16, 16, 1], "scale": 1.0, "zero_point": 0}
 ]
+VERSION = "Edge TPU Compiler version 16.0.384591198"
 OUTPUTS = [{"name": "StatefulPartitionedCall_1:0", "dtype": "int8", "shape": [1, 2], "scale": None, "zero_point": None}]
 
 
@@ -151,6 +152,15 @@ def test_what_befalls_the_compiler_is_told(tmp_path: Path, mode: str, code: str,
     assert failure["remedy"] or code in ("tool-crashed", "artifact-broken")
 
 
+def test_a_crash_behind_a_script_is_a_crash(tmp_path: Path) -> None:
+    """Given a script that does not exec the compiler, whose shell tells a signal as 128 and its number."""
+    found = find_compiler(str(stand_in(tmp_path, "crash", execs=False)))
+    with pytest.raises(ToolCrashed, match="died by SIGSEGV") as told:
+        compile_models(found, [MODEL], _folder(tmp_path, "made"), Flags(14, False, 1, (), 1))
+
+    assert told.value.evidence["exit"] == 139
+
+
 def test_a_compiler_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "_GRACE_S", 0.5)
     found = find_compiler(str(stand_in(tmp_path, "hang")))
@@ -169,9 +179,20 @@ def test_a_search_may_outlast_the_timer_of_one_try(tmp_path: Path, monkeypatch: 
         compile_models(found, [MODEL], _folder(tmp_path, "late"), Flags(14, True, 1, (), 1))
 
 
-def test_without_a_compiler_the_prediction_comes_along(tmp_path: Path) -> None:
-    told = {"compiler": "edgetpu_compiler_that_nobody_has", "input_specs": INPUTS, "output_specs": OUTPUTS}
-    failure = run_call("litert", Call(STAGE, {"model": MODEL}, told), tmp_path).failure
+@pytest.mark.parametrize(
+    "fault", ["missing", "nameless", "old", "unlike the planned", "not runnable", "gone meanwhile"]
+)
+def test_without_a_usable_compiler_the_prediction_comes_along(tmp_path: Path, fault: str) -> None:
+    told: dict[str, Any] = {"input_specs": INPUTS, "output_specs": OUTPUTS}
+    program = stand_in(tmp_path, fault if fault in ("nameless", "old") else "good")
+    told |= {"compiler": str(tmp_path / "nobody_has_it" if fault == "missing" else program)}
+    if fault == "unlike the planned":
+        told["compiler_sha256"] = "0" * 64
+    if fault == "not runnable":
+        program.write_text("#!/no/such/interpreter\n")
+    if fault == "gone meanwhile":
+        program.write_text(f"#!/bin/sh\necho {VERSION}\nprintf '#!/no/such/interpreter\\n' > {program}\n")
+    failure = run_call("litert", Call(STAGE, {"model": MODEL}, told), tmp_path / "work").failure
 
     assert (failure["code"], failure["who_must_act"]) == ("environment-missing", "operator")
     assert failure["evidence"]["edgetpu"]["predicted"] is True

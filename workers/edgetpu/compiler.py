@@ -25,7 +25,7 @@ from farm.domain.errors import (
     ToolCrashed,
     ToolTimedOut,
 )
-from workers.edgetpu.compiler_log import CompilerReport, parse_compiler_log
+from workers.edgetpu.compiler_log import CompilerReport, parse_compiler_log, with_logs
 
 PROGRAM = "edgetpu_compiler"
 OLDEST = (15, 0)
@@ -102,12 +102,11 @@ class Compilation:
         }
 
 
-def find_compiler(program: str = PROGRAM, evidence: Mapping[str, Any] | None = None) -> Compiler:
+def find_compiler(program: str = PROGRAM) -> Compiler:
     """Identify the compiler on PATH, or at a path.
 
     Args:
         program: a name to look for on PATH, or a path.
-        evidence: what a failure should bring along.
 
     Raises:
         EnvironmentMissing: there is none, it does not tell its version, or it is too old.
@@ -117,7 +116,6 @@ def find_compiler(program: str = PROGRAM, evidence: Mapping[str, Any] | None = N
         raise EnvironmentMissing(
             f"This build host has no {program}. The farm may not ship it; its operator has to install it.",
             remedy="Install Coral's edgetpu-compiler on an x86-64 build host, so that it is on the steps' PATH.",
-            **(evidence or {}),
         )
     path = Path(found)
     told = _first_line(path)
@@ -196,8 +194,8 @@ def _compiled(compiler: Compiler, models: Sequence[Path], folder: Path, allowed:
     output, code = _run(argv, min(left_s, _longest_s(flags, due)), compiler)
     report = parse_compiler_log(output)
     evidence: dict[str, Any] = {"tool": PROGRAM, "version": compiler.version, "exit": code, "log_tail": output[-_TAIL:]}
-    if code < 0:
-        raise ToolCrashed(f"{PROGRAM} {compiler.version} died by {signal.Signals(-code).name}.", **evidence)
+    if (died_by := _signal_of(code)) is not None:
+        raise ToolCrashed(f"{PROGRAM} {compiler.version} died by {died_by.name}.", **evidence)
     if code != 0 or not report.succeeded:
         passing = any(each.message.retry for each in report.diagnoses)
         raise _refused(report, compiler, len(models), evidence | {"passing": passing})
@@ -207,9 +205,8 @@ def _compiled(compiler: Compiler, models: Sequence[Path], folder: Path, allowed:
         raise ArtifactBroken(
             f"{PROGRAM} {compiler.version} reported success and left {left}; {due} were due.", passing=True, **evidence
         )
-    logs = "\n".join(_log_of(file) for file in files)
-    if not report.operators:
-        report = replace(report, operators=parse_compiler_log(logs).operators)
+    logs = {file.name: _log_of(file) for file in files}
+    report = with_logs(report, logs)
     if not _mapped(report):
         reasons = "; ".join(sorted({f"{row.type}: {row.status}" for row in report.operators})) or "no reason was given"
         raise ConversionFailed(
@@ -218,7 +215,13 @@ def _compiled(compiler: Compiler, models: Sequence[Path], folder: Path, allowed:
             passing=False,
             **evidence,
         )
-    return Compilation(files, report, f"{output}\n{logs}".rstrip(), 1)
+    return Compilation(files, report, "\n".join((output, *logs.values())).rstrip(), 1)
+
+
+def _signal_of(code: int) -> signal.Signals | None:
+    """Name what the compiler died by: a shell that started it says so as 128 + N, as Coral's script may."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number) if number in set(signal.Signals) else None
 
 
 def _longest_s(flags: Flags, due: int) -> float:

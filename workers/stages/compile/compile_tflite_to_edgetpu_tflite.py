@@ -115,11 +115,15 @@ def run(given: StageInput) -> StageOutput:
     models = _models(given, flags)
     predicted = [predict(model.read_bytes(), min_runtime_version=options.min_runtime_version) for model in models]
     _refuse(predicted, options)
-    compiler = find_compiler(options.compiler, {"edgetpu": _predicted(predicted, options)})
-    _check_planned(compiler, options)
     folder = given.work / "compiled"
     folder.mkdir()
-    made = compile_models(compiler, models, folder, flags)
+    try:
+        compiler = find_compiler(options.compiler)
+        _check_planned(compiler, options)
+        made = compile_models(compiler, models, folder, flags)
+    except EnvironmentMissing as missing:
+        missing.evidence["edgetpu"] = _predicted(predicted, options)
+        raise
     print(made.output, flush=True)
     parts = read_made(made.files, version=compiler.version)
     need_mapped(parts, made.report, version=compiler.version)
