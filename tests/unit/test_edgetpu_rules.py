@@ -290,3 +290,10 @@ def test_facts_are_labelled_as_predicted() -> None:
         "reason": Status.UNSUPPORTED.value,
     }
     assert set(facts["memory"]) == {"cached_bytes", "remaining_bytes", "streamed_bytes"}
+
+
+@pytest.mark.parametrize("axis", [-9, 9])
+def test_a_mean_over_an_axis_that_there_is_not_is_read(axis: int) -> None:
+    """Given a damaged file; then looking at it ends in a prediction, and not in an error of ours."""
+    operator = Op("MEAN", (0, 1), (2,))
+    assert len(predict(tflite([IMAGE, index(axis), FLAT], [operator])).operators) == 1

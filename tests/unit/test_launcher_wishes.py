@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,3 +165,21 @@ def test_a_launcher_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: p
             Call(tmp_path, "m:f", tmp_path, (), replace(LIMITS, wall_s=0.1))
         )
     assert (ending.end, ending.detail) == ("setup", f"the launcher at {tmp_path}/socket is gone: it does not answer")
+
+
+def test_a_listener_that_fails_once_goes_on_until_it_is_shut_down() -> None:
+    """Given a process that has no descriptor left for a moment; then the next worker is answered all the same."""
+    ours, theirs = socket.socketpair()
+    answered: list[socket.socket] = []
+    told = iter((OSError(errno.EMFILE, "Too many open files"), ours, OSError(errno.EINVAL, "Invalid argument")))
+
+    def accept() -> tuple[socket.socket, str]:
+        one = next(told)
+        if isinstance(one, OSError):
+            raise one
+        return one, ""
+
+    with ours, theirs:
+        answering = SimpleNamespace(_answer=answered.append)
+        Launcher.serve(answering, SimpleNamespace(accept=accept))  # type: ignore[arg-type]
+        assert answered == [ours]

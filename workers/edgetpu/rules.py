@@ -215,7 +215,7 @@ def _mean_window(model: Model, operator: Operator) -> str | None:
     operand = model.operand(operator, 0)
     if operand is None:
         return None
-    window = math.prod(operand.shape[axis] for axis in axes if axis < rank - 1)
+    window = math.prod(operand.shape[axis] for axis in axes if 0 <= axis < rank - 1)
     return f"a mean over {window} places, and {MAX_MEAN_WINDOW} is the most" if window > MAX_MEAN_WINDOW else None
 
 

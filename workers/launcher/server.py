@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +31,10 @@ from workers.sandbox.values import OF_THE_MACHINE, Call, Ending, Foreign, Level
 
 CODE_ROOT = Path(__file__).parents[2]
 _SLOTS = 4
+_SHUT_DOWN = (errno.EINVAL, errno.EBADF)
+"""What accept() fails with once its socket was shut down, or closed."""
+_AGAIN_S = 0.2
+_log = logging.getLogger(__name__)
 
 
 class Launcher:
@@ -73,12 +80,16 @@ class Launcher:
             )
 
     def serve(self, listener: socket.socket) -> None:
-        """Answer workers until the listener is shut down."""
+        """Answer workers until the listener is shut down; what else befalls it, such as no descriptor left, passes."""
         while True:
             try:
                 channel, _ = listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if error.errno in _SHUT_DOWN:
+                    return
+                _log.warning("A worker waits to be answered: %s. It is tried again.", error)
+                time.sleep(_AGAIN_S)
+                continue
             threading.Thread(target=self._answer, args=(channel,), name="launch", daemon=True).start()
 
     def close(self) -> None:
