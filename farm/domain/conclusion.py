@@ -23,7 +23,7 @@ from farm.domain.progress import (
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.search import Fate, known_of, standing
 from farm.domain.step_entry import step_entry
-from farm.domain.together import of_together
+from farm.domain.together import of_together, told_of_each
 from farm.domain.verdict import Verdict, judge
 
 DROPPED = "dropped"
@@ -151,7 +151,7 @@ def _succeeded(
         "artifact": _artifact(result, branch, states),
         **_dtypes(result.recipe),
         "numerics": _numerics(result, branch, states),
-        **_told_of_stages(branch, states),
+        **_told_of_stages(plan, branch, states),
         "accuracy": accuracy,
         "execution_summary": dict(measured.facts["execution_summary"])
         | {
@@ -208,11 +208,17 @@ def _dtypes(name: str) -> dict[str, str]:
     return {} if recipe is None else {key: getattr(recipe, key) for key in ("weights_dtype", "activations_dtype")}
 
 
-def _told_of_stages(branch: Branch, states: States) -> dict[str, Any]:
-    """Tell what stages found of the model's own file: ranked operators, those left in float, an Edge TPU's mapping."""
+def _told_of_stages(plan: Plan, branch: Branch, states: States) -> dict[str, Any]:
+    """Tell what stages found of the model's own file: ranked operators, those left in float, an Edge TPU's mapping.
+
+    Of a file that was compiled together with others it counts what the step that compiled them told of it, and what was
+    found in the file itself.
+    """
     others = {key for keys in branch.beside.values() for key in keys}
-    told = [states[key].facts for key in branch.steps if key in states and key not in others]
-    return {name: facts[name] for facts in told for name in STAGE_FACTS if facts and name in facts}
+    facts = {key: states[key].facts for key in branch.steps if key in states and key not in others}
+    found = {name: told[name] for told in facts.values() for name in STAGE_FACTS if told and name in told}
+    compiled = {name: told for name, told in told_of_each(plan, branch, facts).items() if name in STAGE_FACTS}
+    return found | {name: {**told, **found.get(name, {})} for name, told in compiled.items()}
 
 
 def _layers(branch: Branch, states: States) -> LayerFigures | None:

@@ -15,7 +15,7 @@ from farm.domain.branches import Steps
 from farm.domain.catalogue import Catalogue, Target
 from farm.domain.codec import decode
 from farm.domain.errors import BadRequest, FarmError, Incompatible
-from farm.domain.plan import Branch, Input, PlannedResult, PlannedStep
+from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep
 from farm.domain.rekeying import made_anew, rekeyed, renamed
 from farm.domain.routes import COMPILED
 from farm.domain.stage import TRANSFORMS, StageSpec
@@ -110,6 +110,21 @@ def of_together(result: PlannedResult, at: int) -> list[str]:
             "up by all of them; route_failures says why."
         ]
     return []
+
+
+def told_of_each(plan: Plan, branch: Branch, facts: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Find what the step that compiled several models told of a branch's own, in its steps' facts, by their keys."""
+    share = plan.steps.get(branch.artifact.step or "") if branch.beside else None
+    compiled = next((given for given in share.inputs if given.role == COMPILED), None) if share else None
+    if compiled is None:
+        return {}
+    told = facts.get(compiled.step or "", {})
+    return {name: fact["models"][compiled.output] for name, fact in told.items() if _is_of_each(fact, compiled.output)}
+
+
+def _is_of_each(fact: Any, role: str) -> bool:
+    models = fact.get("models") if isinstance(fact, Mapping) else None
+    return isinstance(models, Mapping) and role in models
 
 
 @dataclass(frozen=True, slots=True)

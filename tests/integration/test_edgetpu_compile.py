@@ -25,6 +25,7 @@ from workers.sandbox import Level, Limits, Sandbox
 pytestmark = [pytest.mark.toolchain]
 STAGE = "compile-tflite-to-edgetpu-tflite"
 SHARE = "compile-edgetpu-tflite-share"
+ROLES = ("model", "beside-1")
 MODEL = PAIRS / "bright_16x16.tflite"
 INPUTS = [
     {"name": "serving_default_keras_tensor:0", "dtype": "uint8", "shape": [1, 16, 16, 1], "scale": 1.0, "zero_point": 0}
@@ -255,18 +256,38 @@ def test_models_that_share_the_memory_are_compiled_together_and_each_is_told_by_
     assert found.facts["edgetpu"]["edge_tpu_subgraphs"] == 2
     assert [one["model"] for one in found.facts["edgetpu"]["prediction"]["models"]] == list(sources)
     taken: dict[str, Call] = {}
-    for role, source in zip(("model", "beside-1"), sources.values(), strict=True):
+    for role, source in zip(ROLES, sources.values(), strict=True):
         given = read_model(source.read_bytes())
         specs = {f"{what}_specs": declared_specs(given, getattr(given, f"{what}s")) for what in ("input", "output")}
         taken[str(source)] = Call(SHARE, {"model": source, "compiled": found.output(role)}, encode(specs))
-    for source, share in zip(sources.values(), run_calls("litert", taken, tmp_path / "shares").values(), strict=True):
-        made = source.with_name(f"{source.stem}_edgetpu.tflite").read_bytes()
+    assert (
+        len({token for role in ROLES for token in read_compiled(found.output(role).read_bytes()).caching_tokens}) == 1
+    )
+    shares = run_calls("litert", taken, tmp_path / "shares")
+    for role, source, share in zip(ROLES, sources.values(), shares.values(), strict=True):
+        made = found.output(role).read_bytes()
         compiled, facts = read_compiled(made), share.facts["edgetpu"]
         assert share.output("model").read_bytes() == made
+        told = found.facts["edgetpu"]["models"][role]
+        assert (told["memory"], told["compiler"]["version"]) == (facts["memory"], "16.0.384591198")
+        assert [one["input_name"] for one in told["report"]["models"]] == [f"{role}.tflite"]
+        assert told["operators"] == [{"type": "CONV_2D", "count": 4, "status": "Mapped to Edge TPU"}]
         assert facts["memory"] == {"cached_bytes": compiled.cached_bytes, "streamed_bytes": compiled.streamed_bytes}
         assert (facts["predicted"], facts["prediction"]["predicted"]) == (False, True)
         bound = [binding["source"] for binding in share.result["contract"]["inputs"]]
         assert bound == taken[str(source)].options["input_specs"]
+
+
+def test_files_that_do_not_share_the_memory_are_no_result_of_compiling_together(tmp_path: Path) -> None:
+    """Given a compiler that gives each file a caching token of its own, as it does of models compiled by themselves."""
+    sources = {"model": MODEL, "beside-1": PAIRS / "gabor_64x64_p4.tflite"}
+    told = {"compiler": str(stand_in(tmp_path, "apart")), "input_specs": INPUTS, "output_specs": OUTPUTS}
+    call = Call(STAGE, sources, told | {"together": ["bright", "gabor"]})
+    failure = run_call("litert", call, tmp_path / "work").failure
+
+    assert (failure["code"], failure["who_must_act"]) == ("conversion-failed", "toolchain")
+    assert "their files do not share the memory" in failure["message"]
+    assert "bright: 0x5bc21d7ed7dac9ba; gabor: 0xfb47cac5b08990d8" in failure["message"]
 
 
 def test_a_share_that_is_another_models_is_refused(tmp_path: Path) -> None:

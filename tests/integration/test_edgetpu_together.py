@@ -80,4 +80,7 @@ def test_each_model_gets_a_result_with_its_own_mapping_and_memory(tmp_path: Path
         assert body["edgetpu"]["predicted"] is False
         assert body["edgetpu"]["memory"]["cached_bytes"] == compiled.cached_bytes
         assert body["edgetpu"]["edge_tpu_subgraphs"] == compiled.edge_tpu_subgraphs == 1
+        assert body["edgetpu"]["compiler"]["sha256"] == program_digest(str(compiler.parent))
+        assert body["edgetpu"]["operators"] == [{"type": "CONV_2D", "count": 4, "status": "Mapped to Edge TPU"}]
+        assert len(body["edgetpu"]["report"]["models"]) == 1
         assert not list(validator.iter_errors(body))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.edgetpu.compiler_log import OperatorRow, parse_compiler_log
+from workers.edgetpu.compiler_log import OperatorRow, parse_compiler_log, with_logs
 from workers.edgetpu.limits import Status
 from workers.edgetpu.messages import MessageStage, diagnose, known_messages
 
@@ -146,3 +146,32 @@ def test_messages_have_unique_names_and_a_way_to_be_found() -> None:
     messages = known_messages()
     assert len({each.id for each in messages}) == len(messages)
     assert all(each.pattern or each.check for each in messages)
+
+
+TOGETHER = """Edge TPU Compiler version 16.0.384591198
+Models compiled successfully in 10 ms.
+
+Input model: model.tflite
+Output model: model_edgetpu.tflite
+Number of Edge TPU subgraphs: 1
+{first}
+Input model: beside-1.tflite
+Output model: beside-1_edgetpu.tflite
+Number of Edge TPU subgraphs: 0
+{second}
+Compilation succeeded!
+"""
+MAPPED_TABLE = "Operator   Count   Status\n\nCONV_2D   4   Mapped to Edge TPU\n"
+LEFT_TABLE = f"Operator   Count   Status\n\nCONV_2D   2   {Status.DATA_TYPE.value}\n"
+
+
+@pytest.mark.parametrize("printed", [(MAPPED_TABLE, LEFT_TABLE), (MAPPED_TABLE, ""), ("", "")])
+def test_every_table_is_one_models_whether_it_was_printed_or_logged(printed: tuple[str, str]) -> None:
+    logs = {"model_edgetpu.tflite": MAPPED_TABLE, "beside-1_edgetpu.tflite": LEFT_TABLE}
+    report = with_logs(parse_compiler_log(TOGETHER.format(first=printed[0], second=printed[1])), logs)
+
+    assert [model.operators for model in report.models] == [
+        (OperatorRow("CONV_2D", 4, Status.MAPPED),),
+        (OperatorRow("CONV_2D", 2, Status.DATA_TYPE),),
+    ]
+    assert report.operators == tuple(row for model in report.models for row in model.operators)

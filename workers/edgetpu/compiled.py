@@ -44,6 +44,11 @@ class Compiled:
     edge_tpu_subgraphs: int
     executables: tuple[Executable, ...]
 
+    @property
+    def caching_tokens(self) -> frozenset[int]:
+        """Name what its cached parameters are known by on a device; other tokens' parameters are evicted for them."""
+        return frozenset(each.parameter_caching_token for each in self.executables if each.type == _PARAMETER_CACHING)
+
 
 def read_compiled(data: Bytes) -> Compiled:
     """Read a model compiled for the Edge TPU; one without any Edge TPU subgraph has runtime version 0.

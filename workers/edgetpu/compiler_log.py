@@ -7,8 +7,9 @@ google-coral/edgetpu. With --search_delegate many tries fail before one succeeds
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from workers.edgetpu.limits import Status
 from workers.edgetpu.messages import Diagnosis, MessageStage, diagnose
@@ -40,7 +41,10 @@ class OperatorRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What the compiler says of one model; None where it says nothing."""
+    """What the compiler says of one model, or of a segment of one; None where it says nothing.
+
+    `operators` is its own mapping table.
+    """
 
     input_name: str
     output_name: str | None
@@ -54,6 +58,7 @@ class ModelReport:
     total_operators: int | None
     edge_tpu_operators: int | None
     cpu_operators: int | None
+    operators: tuple[OperatorRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class CompilerReport:
 
     `succeeded` is the compiler's word alone: a success may map nothing and may leave an empty file, so look at
     `edge_tpu_subgraphs` and at the file too. `diagnoses` are known messages with cause and remedy; those of failed
-    tries before a success are left out.
+    tries before a success are left out. `operators` are the rows of all tables, each of which is one model's.
     """
 
     compiler_version: str | None
@@ -100,6 +105,18 @@ def parse_compiler_log(text: str) -> CompilerReport:
     )
 
 
+def with_logs(report: CompilerReport, logs: Mapping[str, str]) -> CompilerReport:
+    """Take the tables that were not printed from the logs of operations, which are named by their compiled files."""
+    rows = {name: tuple(_rows(text)) for name, text in logs.items()}
+    models = tuple(
+        replace(model, operators=model.operators or rows.get(Path(model.output_name or "").name, ()))
+        for model in report.models
+    )
+    told = tuple(row for model in models for row in model.operators)
+    logged = tuple(row for table in rows.values() for row in table)
+    return replace(report, models=models, operators=told or report.operators or logged)
+
+
 def _succeeded(text: str) -> bool:
     """Return the last outcome; compilers before 16 print none and say "compiled successfully"."""
     outcomes = _OUTCOME.findall(text)
@@ -124,6 +141,7 @@ def _models(text: str) -> Iterator[ModelReport]:
             total_operators=_labelled("Total number of operations", part),
             edge_tpu_operators=_labelled("Number of operations that will run on Edge TPU", part),
             cpu_operators=_labelled("Number of operations that will run on CPU", part),
+            operators=tuple(_rows(part)),
         )
 
 

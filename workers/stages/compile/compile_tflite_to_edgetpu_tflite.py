@@ -38,6 +38,7 @@ from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
 from workers.stages.compile.edgetpu_files import bound, compiled_facts, need_mapped, read_made
+from workers.stages.compile.edgetpu_sharing import facts_of_each, need_shared
 
 NOT_QUANTIZED = "Model not quantized"
 INTEGER_RECIPES = ("int8-full-integer", "int8-static")
@@ -84,7 +85,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
 
 @stage(
     name="compile-tflite-to-edgetpu-tflite",
-    version="4",
+    version="5",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,
@@ -102,11 +103,13 @@ def run(given: StageInput) -> StageOutput:
     Args:
         given: files["model"], and further ones (`beside-1` …) that are compiled together with it to share the memory.
     Returns: model_edgetpu.tflite, or a folder of segments in the order in which they run, as "model"; each further one
-        under its own role; facts["edgetpu"] with mapping, memory and the compiler. The contract is that of "model".
+        under its own role; facts["edgetpu"] with mapping, memory and the compiler, and of several models with each
+        one's under `models`, by its role. The contract is that of "model".
 
     Raises:
         BadRequest: options that can't be, or a tensor that the model does not have.
-        ConversionFailed: the compiler would refuse the model, refuses it, or maps nothing.
+        ConversionFailed: the compiler would refuse the model, refuses it, or maps nothing, or the files of several
+            models do not share the memory.
         EnvironmentMissing: no usable compiler on this host; the evidence holds the predicted mapping.
         ToolCrashed, ToolTimedOut, ArtifactBroken: what can befall the compiler.
     """
@@ -127,9 +130,10 @@ def run(given: StageInput) -> StageOutput:
     print(made.output, flush=True)
     parts = read_made(made.files, version=compiler.version)
     need_mapped(parts, made.report, version=compiler.version)
+    need_shared({_name(place, options): part for place, part in enumerate(parts) if len(models) > 1}, compiler)
     return StageOutput(
         files=_files(models, made, folder),
-        facts={"edgetpu": _facts(compiler, made, parts) | {"prediction": _predicted(predicted, options)}},
+        facts={"edgetpu": _facts(compiler, made, parts, models) | {"prediction": _predicted(predicted, options)}},
         contract=_contract(given, models[0], made),
         reproduce=shlex.join(command(compiler, [Path(model.name) for model in models], Path(), flags)),
     )
@@ -247,11 +251,13 @@ def _contract(given: StageInput, model: Path, made: Compilation) -> Contract:
     return bound(given, model, parts)
 
 
-def _facts(compiler: Compiler, made: Compilation, parts: Sequence[Compiled]) -> dict[str, Any]:
+def _facts(compiler: Compiler, made: Compilation, parts: Sequence[Compiled], models: Sequence[Path]) -> dict[str, Any]:
     operators = [{"type": row.type, "count": row.count, "status": row.status} for row in made.report.operators]
+    roles = {model.stem: part for model, part in zip(models, parts, strict=False)}
     return {
         **compiled_facts(parts),
         "compiler": compiler.as_facts(),
         "report": made.as_facts(),
         "operators": operators,
+        **({"models": facts_of_each(compiler, made, roles)} if len(models) > 1 else {}),
     }

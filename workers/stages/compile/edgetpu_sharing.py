@@ -22,6 +22,7 @@ def need_shared(parts: Mapping[str, Compiled], compiler: Compiler) -> None:
 
     Args:
         parts: by the models' names.
+        compiler: who made them.
 
     Raises:
         ConversionFailed: they have several tokens.
