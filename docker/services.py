@@ -87,7 +87,7 @@ def health(name: str) -> None:
     """Ask as a client without a password would.
 
     Raises:
-        Unwell: nothing answers.
+        Unwell: nothing answers, or a server that says that it can't serve.
     """
     try:
         if name == "s3":
@@ -98,8 +98,9 @@ def health(name: str) -> None:
                 asked.sendall(b"PING\r\n")
                 if not asked.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                     raise Unwell(f"{name} answers something else than PONG")
-    except HTTPError:
-        return
+    except HTTPError as told:
+        if told.code >= 500:
+            raise Unwell(f"{name} answers {told.code}") from told
     except (OSError, URLError) as exc:
         raise Unwell(f"{name} does not answer: {exc}") from exc
 

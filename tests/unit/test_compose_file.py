@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,3 +137,25 @@ def test_every_setting_is_one(name: str) -> None:
     told = {key for key in SERVICES[name].get("environment", {}) if key.startswith("FARM_")}
 
     assert told <= known
+
+
+@pytest.mark.parametrize(("status", "is_well"), [(403, True), (503, False)])
+def test_a_store_that_asks_for_a_password_is_well_and_one_that_cannot_serve_is_not(
+    monkeypatch: pytest.MonkeyPatch, status: int, is_well: bool
+) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    services = module("services")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        monkeypatch.setitem(services.PORTS, "s3", server.server_port)
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        if is_well:
+            services.health("s3")
+        else:
+            with pytest.raises(services.Unwell, match="s3 answers 503"):
+                services.health("s3")

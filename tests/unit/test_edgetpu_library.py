@@ -11,7 +11,7 @@ import pytest
 from farm.domain.errors import EnvironmentMissing, HostError
 from farm.domain.facts import TensorSpec
 from workers.edgetpu.library import Bus, Device, Library, _Entry, open_library
-from workers.runtimes import edgetpu
+from workers.runtimes import Profiling, edgetpu
 from workers.runtimes.edgetpu import EdgeTpuSession
 
 PAIRS = Path(__file__).parents[1] / "edgetpu_pairs"
@@ -52,9 +52,19 @@ def test_no_device_is_the_hosts_to_mend() -> None:
 
 
 def test_an_older_runtime_is_said_before_the_model_is_loaded() -> None:
-    library().need_runtime(14)
+    assert library().need_runtime(14) is None
     with pytest.raises(EnvironmentMissing, match=r"compiled for Edge TPU runtime 14; .* is runtime 13"):
         library(version=b"RuntimeVersion(13)").need_runtime(14)
+
+
+def test_a_library_that_does_not_tell_its_runtime_is_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(edgetpu, "open_library", lambda: library(b"usb", version=b"BuildLabel(TAG=x)"))
+    monkeypatch.setattr(edgetpu, "LiteRtSession", lambda *_, **__: SimpleNamespace(operators=tuple))
+    found = edgetpu.profile(PAIRS / "bright_16x16_edgetpu.tflite", Profiling({}, tmp_path, 1, 1))
+
+    assert found.note is not None
+    assert found.note.startswith(edgetpu.NO_TIMES)
+    assert found.note.endswith("does not tell its runtime version; the model asks for 14 or newer, unchecked.")
 
 
 def test_a_missing_library_is_the_operators_to_install() -> None:

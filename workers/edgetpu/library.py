@@ -78,18 +78,23 @@ class Library:
             )
         return found[0]
 
-    def need_runtime(self, version: int) -> None:
+    def need_runtime(self, version: int) -> str | None:
         """See that models compiled for a runtime version run here.
+
+        Returns: what is not known of it, where the library does not tell its version; None where it does.
 
         Raises:
             EnvironmentMissing: the library is older.
         """
         here = self.runtime_version
-        if here is not None and here < version:
+        if here is None:
+            return f"{self.name} does not tell its runtime version; the model asks for {version} or newer, unchecked."
+        if here < version:
             raise EnvironmentMissing(
                 f"The model is compiled for Edge TPU runtime {version}; {self.name} on this host is runtime {here}.",
                 remedy=f"Install a newer libedgetpu1, or compile with min_runtime_version={here}.",
             )
+        return None
 
 
 def open_library(name: str = LIBRARY) -> Library:

@@ -44,8 +44,8 @@ class EdgeTpuSession:
         self._library: Library = open_library()
         self._library.need_device()
         files = segments(path)
-        for file in files:
-            self._library.need_runtime(read_compiled(file.read_bytes()).min_runtime_version)
+        oldest = max(read_compiled(file.read_bytes()).min_runtime_version for file in files)
+        self.doubt = self._library.need_runtime(oldest)
         self._parts = [_part(file, threads=threads) for file in files]
 
     @property
@@ -91,7 +91,8 @@ def _part(file: Path, *, threads: int) -> LiteRtSession:
 
 def profile(path: Path, asked: Profiling) -> OperatorProfile:
     """List what the Edge TPU runs and what is left on the CPU; nothing in the wheel times them."""
-    return OperatorProfile(EdgeTpuSession(path, threads=asked.threads).operators(), NO_TIMES)
+    session = EdgeTpuSession(path, threads=asked.threads)
+    return OperatorProfile(session.operators(), " ".join(filter(None, (NO_TIMES, session.doubt))))
 
 
 def segments(path: Path) -> list[Path]:
