@@ -166,11 +166,12 @@ def _left_to_cpu(result: Result) -> Iterator[str]:
 
 
 def _edge_tpu_memory(result: Result) -> Iterator[str]:
-    """Say what a compiled file's parameters take of an Edge TPU's memory, as the file itself tells."""
-    memory = ((result.model_extra or {}).get("edgetpu") or {}).get("memory")
+    """Say what a compiled file's parameters take of an Edge TPU's memory; a number that no file tells is marked."""
+    edge_tpu = (result.model_extra or {}).get("edgetpu") or {}
+    memory, mark = edge_tpu.get("memory"), "" if edge_tpu.get("predicted") is False else "Predicted, not measured: "
     if memory:
         cached, streamed = (text.size(memory[f"{name}_bytes"]) for name in ("cached", "streamed"))
-        yield f"Edge TPU: {cached} of parameters stay on the chip, {streamed} are sent with each inference."
+        yield f"{mark}Edge TPU: {cached} of parameters stay on the chip, {streamed} are sent with each inference."
 
 
 def _mixed(result: Result) -> Iterator[str]:

@@ -482,3 +482,11 @@ def test_the_memory_that_a_file_takes_of_an_edge_tpu_is_said() -> None:
     said = sentences(Result.model_validate(told))
 
     assert "Edge TPU: 1.2 KiB of parameters stay on the chip, 0 B are sent with each inference." in said
+
+
+@pytest.mark.parametrize("edgetpu", [{"predicted": True}, {}])
+def test_memory_that_is_not_known_to_be_a_files_own_is_marked(edgetpu: dict[str, bool]) -> None:
+    told = samples.result(edgetpu={**edgetpu, "memory": {"cached_bytes": 1280, "streamed_bytes": 0}})
+    (said,) = (one for one in sentences(Result.model_validate(told)) if "Edge TPU" in one)
+
+    assert said.startswith("Predicted, not measured: Edge TPU: 1.2 KiB")
