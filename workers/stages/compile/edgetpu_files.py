@@ -67,6 +67,17 @@ def need_mapped(parts: Sequence[Compiled], report: CompilerReport, **evidence: A
         )
 
 
+def disagreement(parts: Sequence[Compiled], report: CompilerReport) -> str | None:
+    """Say where the table of one model's operators and its file leave different numbers of them on the CPU.
+
+    None where they agree, and where nothing can be held against the file: no table, or that of a search's tries.
+    """
+    found = sum(len(part.cpu_operators) for part in parts)
+    if not report.operators or report.tries or len(parts) > 1 or report.cpu_count == found:
+        return None
+    return f"{PROGRAM}'s table leaves {report.cpu_count} operators on the CPU; the file has {found} there."
+
+
 def compiled_facts(parts: Sequence[Compiled]) -> dict[str, Any]:
     """Tell what was read back of compiled files: their runtime, memory (bytes) and operators left on the CPU."""
     return {
