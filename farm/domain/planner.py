@@ -21,7 +21,7 @@ from farm.domain.preprocessing import value_ranges
 from farm.domain.recipe import BASELINE, RECIPES
 from farm.domain.routes import find_routes
 from farm.domain.search import without_needless_probes
-from farm.domain.together import put_together, together_errors
+from farm.domain.together import apart_errors, put_together, together_errors
 from farm.domain.tuning import tuning_errors, unused
 from farm.domain.wanted import Reason, Submitted, Wanted, World
 
@@ -62,6 +62,8 @@ def make_plan(wanted: Wanted, models: Sequence[Submitted], world: World) -> Plan
     if all(result.failure is not None for result in _asked(builder.results)):
         return refused
     planned = put_together(builder.results, builder.steps) if wanted.together else builder.results
+    if wanted.together and (apart := apart_errors(builder.results, planned, builder.steps)):
+        return [Reason(error.failure) for error in apart]
     results = without_needless_probes(planned, builder.goals)
     branches = [branch for result in results for branch in result.branches]
     used = {key for branch in branches for key in (*branch.steps, *branch.reproductions.values())}

@@ -133,6 +133,7 @@ class StageSpec:
         spawns: starts child processes of its own, so it needs the exec policy.
         programs: (option, program of the operator): the option is given the digest that the host attests.
         share: the stage that takes one model's file out of what this one made of several; None: it takes one model.
+        alone: options that a job may set where it takes one model, and not where it takes several.
     """
 
     name: str
@@ -157,6 +158,7 @@ class StageSpec:
     spawns: bool = False
     programs: tuple[tuple[str, str], ...] = ()
     share: str | None = None
+    alone: tuple[str, ...] = ()
 
     def asks(self, option: str) -> bool:
         """Tell whether its options have a field of that name."""

@@ -19,6 +19,7 @@ from farm.domain.plan import Branch, Input, Plan, PlannedResult, PlannedStep
 from farm.domain.rekeying import made_anew, rekeyed, renamed
 from farm.domain.routes import COMPILED
 from farm.domain.stage import TRANSFORMS, StageSpec
+from farm.domain.tuning import Tuned, tuned_by
 from farm.domain.wanted import Wanted, World
 
 BESIDE = "beside-"
@@ -56,8 +57,31 @@ def together_errors(wanted: Wanted, world: World) -> list[FarmError]:
                 remedy="Submit those that run side by side as a job, and the others as further ones.",
             )
         )
+    errors += _alone_errors(wanted, world.catalogue)
     targets = (world.targets[name] for name in wanted.targets if name in world.targets)
     return errors + [_not_shared(target) for target in targets if not _may_share(target, wanted, world.catalogue)]
+
+
+def _alone_errors(wanted: Wanted, catalogue: Catalogue) -> list[FarmError]:
+    """Say which options of the job a stage takes with one model only."""
+    return [
+        BadRequest(
+            f"Option {spec.name}.{name} is set, and co_compile is asked for: models compiled together can't be split.",
+            remedy=f"Leave {name} or co_compile out, or submit that model as a job of its own.",
+        )
+        for spec in catalogue.specs.values()
+        if spec.share is not None
+        for name in spec.alone
+        if name in wanted.options.get(spec.name, {}) and _is_changed(spec, name, wanted.options)
+    ]
+
+
+def _is_changed(spec: StageSpec, name: str, tuned: Tuned) -> bool:
+    """Tell whether a job sets an option to another value than it has anyway; one of another type is told elsewhere."""
+    try:
+        return bool(tuned_by(spec, tuned).get(name) != getattr(spec.options(), name))
+    except ValueError:
+        return False
 
 
 def _may_share(target: Target, wanted: Wanted, catalogue: Catalogue) -> bool:
@@ -84,15 +108,38 @@ def put_together(results: Sequence[PlannedResult], steps: Steps) -> list[Planned
     cells: dict[tuple[str, str, str], list[int]] = {}
     for index, result in enumerate(results):
         cells.setdefault((result.target, result.target_runtime, result.recipe), []).append(index)
+    members = {index: one for index, result in enumerate(results) if (one := _member(result, steps)) is not None}
     for indices in cells.values():
-        able = {index: one for index in indices if (one := _member(results[index], steps)) is not None}
+        able = {index: members[index] for index in indices if index in members}
         absent = [results[index] for index in indices if index not in able]
         grouped = (
             _Group(tuple(able.values()), steps).results() if len(able) > 1 else [one.result for one in able.values()]
         )
         for index, result in zip(able, grouped, strict=True):
-            joined[index] = replace(result, notes=(*result.notes, *map(_is_absent, absent)))
+            told = (_is_absent(result, one, _recipes_of(one, members)) for one in absent)
+            joined[index] = replace(result, notes=(*result.notes, *(note for note in told if note)))
     return joined
+
+
+def apart_errors(results: Sequence[PlannedResult], joined: Sequence[PlannedResult], steps: Steps) -> list[FarmError]:
+    """Say that no two models come to be compiled together, though several could be: by no recipe two of them are."""
+    members = {index: one for index, result in enumerate(results) if (one := _member(result, steps)) is not None}
+    models = dict.fromkeys(one.result.model for one in members.values() if one.result.listed)
+    if len(models) < 2 or any(branch.beside for result in joined for branch in result.branches):
+        return []
+    ways = {
+        name: dict.fromkeys(one.result.recipe for one in members.values() if one.result.model == name)
+        for name in models
+    }
+    told = "; ".join(f"{name} with recipe {' or '.join(recipes)}" for name, recipes in ways.items())
+    return [
+        Incompatible(
+            "No two of the models can be compiled together: the files of one recipe are, and the models come to files "
+            f"for the compiler by different ones ({told}).",
+            remedy="Submit models that are alike: all of them integer already, with recipe float32; or all of them in "
+            "float, with calibration data and recipe int8-full-integer. Or leave co_compile out.",
+        )
+    ]
 
 
 def of_together(result: PlannedResult, at: int) -> list[str]:
@@ -155,9 +202,21 @@ def _member(result: PlannedResult, steps: Steps) -> _Member | None:
     return None if spec.share is None else _Member(result, spec, specs[spec.share], step)
 
 
-def _is_absent(result: PlannedResult) -> str:
-    why = result.failure.message if result.failure else "its file needs no compiling."
-    return f"Not compiled together with {result.model}: {why}"
+def _recipes_of(absent: PlannedResult, members: Mapping[int, _Member]) -> tuple[str, ...]:
+    """Name the recipes by which a model comes to a file that is compiled for the same runtime of a target."""
+    place = (absent.model, absent.target, absent.target_runtime)
+    found = (one.result for one in members.values())
+    return tuple(one.recipe for one in found if (one.model, one.target, one.target_runtime) == place)
+
+
+def _is_absent(result: PlannedResult, absent: PlannedResult, recipes: Sequence[str]) -> str | None:
+    """Say why a model is not compiled with another one; None where nothing went wrong with it."""
+    if recipes:
+        return (
+            f"Not compiled together with {absent.model}: that one is compiled with recipe {' or '.join(recipes)}, this "
+            f"one with {result.recipe}, and only files of one recipe are compiled together."
+        )
+    return f"Not compiled together with {absent.model}: {absent.failure.message}" if absent.failure else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,10 +11,10 @@ import pytest
 
 from farm.catalog import world
 from farm.domain.catalogue import LiveHost
-from farm.domain.facts import Format, ModelFacts
+from farm.domain.facts import Format, ModelFacts, TensorSpec
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.planner import make_plan
-from farm.domain.wanted import Submitted, Wanted
+from farm.domain.wanted import Reason, Submitted, Wanted
 from farm.report.schema import schema
 from tests.domain_run import Run
 from tests.domain_world import file
@@ -35,13 +36,26 @@ def submitted(name: str) -> Submitted:
     return Submitted(name, file(name), ModelFacts(Format.TFLITE, inputs, outputs), inspect=f"inspect-{name}")
 
 
-def planned(compiler: Path) -> Plan:
-    """Plan both models for an Edge TPU, on one host that attests the compiler."""
-    attested = {name: environments.lock_digest(name) for name in environments.names()}
-    attested |= {PROGRAM: program_digest(str(compiler.parent)) or ""}
+def in_float(name: str) -> Submitted:
+    """Submit a float model with calibration data: it comes to an integer file by int8-full-integer alone."""
+    image, scores = TensorSpec("image", "float32", (1, 3, 32, 32)), TensorSpec("scores", "float32", (1, 10))
+    facts = ModelFacts(Format.ONNX, (image,), (scores,), parameters=1000)
+    arrays = {"image": {"dtype": "float32", "shape": [32, 3, 32, 32]}}
+    given = Submitted(name, file(f"{name}.onnx"), facts, inspect=f"inspect-{name}")
+    return replace(given, calibration=file("calibration.npz"), calibration_arrays=arrays)
+
+
+def plan_of(models: Sequence[Submitted], recipes: tuple[str, ...], digest: str = "0" * 64) -> Plan | list[Reason]:
+    """Plan models for an Edge TPU together, on one host that attests a compiler."""
+    attested = {name: environments.lock_digest(name) for name in environments.names()} | {PROGRAM: digest}
     host = LiveHost("one", "coral-usb", "x86_64", True, ("build.x86_64", "target.coral-usb"), attested)
-    wanted = Wanted("job", ("coral-usb",), ("edgetpu",), ("float32",), together=tuple(SOURCES))
-    plan = make_plan(wanted, [submitted(name) for name in SOURCES], world((host,)))
+    together = tuple(model.name for model in models)
+    return make_plan(Wanted("job", ("coral-usb",), ("edgetpu",), recipes, together=together), models, world((host,)))
+
+
+def planned(compiler: Path) -> Plan:
+    digest = program_digest(str(compiler.parent)) or ""
+    plan = plan_of([submitted(name) for name in SOURCES], ("float32",), digest)
     assert isinstance(plan, Plan), plan
     return plan
 
@@ -55,6 +69,29 @@ def called(step: PlannedStep, made: Mapping[str, Answer], compiler: Path) -> Cal
     }
     place = {"compiler": str(compiler)} if "compiler" in step.options else {}
     return Call(step.stage, files, {**step.options, **place})
+
+
+def test_models_of_which_no_two_come_to_a_file_by_one_recipe_are_refused() -> None:
+    """Given a model that is integer already and one in float: they never are of one recipe."""
+    reasons = plan_of([submitted("bright"), in_float("hands")], ("float32", "int8-full-integer"))
+
+    assert isinstance(reasons, list)
+    (told,) = (one.failure.message for one in reasons)
+    assert "No two of the models can be compiled together" in told
+    assert "(bright with recipe float32; hands with recipe int8-full-integer)" in told
+
+
+def test_a_model_that_comes_to_its_file_by_another_recipe_is_told_of_with_that_reason() -> None:
+    models = [submitted("bright"), in_float("hands"), in_float("poses")]
+    plan = plan_of(models, ("float32", "int8-full-integer"))
+
+    assert isinstance(plan, Plan), plan
+    (hands,) = (one for one in plan.results if (one.model, one.recipe) == ("hands", "int8-full-integer"))
+    assert set(hands.branches[0].beside) == {"poses"}
+    assert hands.notes == (
+        "Not compiled together with bright: that one is compiled with recipe float32, this one with "
+        "int8-full-integer, and only files of one recipe are compiled together.",
+    )
 
 
 def test_each_model_gets_a_result_with_its_own_mapping_and_memory(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jsonschema
 import pytest
@@ -13,7 +13,7 @@ from farm.domain.errors import BadData, ConversionFailed, EnvironmentMissing, Fa
 from farm.domain.facts import Format
 from farm.domain.plan import Plan, PlannedStep
 from farm.domain.progress import LOST, StepPhase
-from farm.domain.stage import ON_TARGET, TRANSFORMS, Kind
+from farm.domain.stage import ON_TARGET, TRANSFORMS, Kind, Options
 from farm.domain.together import MOST
 from farm.intake import wanted_of
 from farm.report.schema import schema
@@ -21,9 +21,20 @@ from farm.wire.jobs import JobRequest
 from tests.domain_run import Run
 from tests.domain_world import CATALOGUE, HOSTS, SPECS, TARGETS, WORLD, model, planned, refused, stage_of
 
+
+@dataclass(frozen=True, slots=True)
+class TpuOptions(Options):
+    """As the compiling stage has them, but for those of the job."""
+
+    num_segments: int = 1
+
+
 TPU_STAGES = (
-    stage_of(
-        "compile-tpu", Kind.COMPILE, source=Format.TFLITE, target=Format.EDGETPU_TFLITE, share="compile-tpu-share"
+    replace(
+        stage_of("compile-tpu", Kind.COMPILE, source=Format.TFLITE, target=Format.EDGETPU_TFLITE),
+        options=TpuOptions,
+        share="compile-tpu-share",
+        alone=("num_segments",),
     ),
     stage_of(
         "compile-tpu-share",
@@ -184,16 +195,25 @@ def test_a_model_that_has_no_route_is_told_of_to_the_others() -> None:
     [
         (("faces",), {}, "one model, faces; it takes 2 to 10"),
         (tuple(f"m{n}" for n in range(MOST + 1)), {}, "11 models; 10 are the most"),
+        (
+            ("faces", "hands"),
+            {"options": {"compile-tpu": {"num_segments": "2"}}},
+            "Option compile-tpu.num_segments is set, and co_compile is asked for",
+        ),
         (("faces", "hands"), {"runtimes": ("lite",)}, "for plain-box: none of its runtimes that are asked for"),
     ],
 )
 def test_what_can_not_be_compiled_together_is_refused(
-    names: tuple[str, ...], wants: dict[str, tuple[str, ...]], words: str
+    names: tuple[str, ...], wants: dict[str, object], words: str
 ) -> None:
     told = {"runtimes": ("tpu",), "recipes": ("int8-static",), "together": names, **wants}
     (message,) = refused(*(model(name) for name in names), world=TPU_WORLD, **told)
 
     assert words in message
+
+
+def test_an_option_that_is_set_to_what_it_is_anyway_is_no_reason_against_it() -> None:
+    assert wholes(plan_of("faces", "hands", options={"compile-tpu": {"num_segments": "1"}}))
 
 
 def ended_by(stage: str, failure: Failure) -> Run:

@@ -37,7 +37,7 @@ from workers.edgetpu.model import read_model
 from workers.edgetpu.predict import Prediction, predict
 from workers.runtimes.files import entry_file
 from workers.runtimes.litert import SUFFIXES
-from workers.stages.compile.edgetpu_files import bound, compiled_facts, need_mapped, read_made
+from workers.stages.compile.edgetpu_files import bound, compiled_facts, disagreement, need_mapped, read_made
 from workers.stages.compile.edgetpu_sharing import facts_of_each, need_shared
 
 NOT_QUANTIZED = "Model not quantized"
@@ -85,7 +85,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
 
 @stage(
     name="compile-tflite-to-edgetpu-tflite",
-    version="5",
+    version="6",
     kind=Kind.COMPILE,
     environment="litert",
     source=Format.TFLITE,
@@ -96,6 +96,7 @@ def check(facts: ModelFacts, profile: Mapping[str, Any], options: EdgeTpuOptions
     spawns=True,
     timeout_s=1800.0,
     share="compile-edgetpu-tflite-share",
+    alone=("num_segments", "intermediate_tensors"),
 )
 def run(given: StageInput) -> StageOutput:
     """Compile, read the result back, and tell both what was predicted and what came.
@@ -187,8 +188,10 @@ def _check_planned(compiler: Compiler, options: EdgeTpuOptions) -> None:
 def _models(given: StageInput, flags: Flags) -> list[Path]:
     """Copy the models under the names of their roles: the compiler names its files after them."""
     roles = [role_of(place) for place in range(len(given.files))]
-    if len(roles) > 1 and flags.num_segments > 1:
-        raise BadRequest("Models that are compiled together can't be split: choose num_segments=1.")
+    if len(roles) > 1 and (flags.num_segments > 1 or flags.intermediate_tensors):
+        raise BadRequest(
+            "Models that are compiled together can't be split: leave num_segments and intermediate_tensors out."
+        )
     for role in roles:
         shutil.copyfile(entry_file(given.files[role], SUFFIXES), given.work / f"{role}.tflite")
     models = [given.work / f"{role}.tflite" for role in roles]
@@ -259,5 +262,6 @@ def _facts(compiler: Compiler, made: Compilation, parts: Sequence[Compiled], mod
         "compiler": compiler.as_facts(),
         "report": made.as_facts(),
         "operators": operators,
+        "disagreement": disagreement(parts, made.report),
         **({"models": facts_of_each(compiler, made, roles)} if len(models) > 1 else {}),
     }
