@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from tests.stage_fixtures import ROOT, Answer, Call, models, run_call, run_calls
 from workers.edgetpu import compiler
 from workers.edgetpu.compiled import read_compiled
 from workers.edgetpu.compiler import Flags, compile_models, find_compiler, program_digest
+from workers.edgetpu.compiler_log import parse_compiler_log
 from workers.edgetpu.model import declared_specs, read_model
 from workers.runtimes.edgetpu import segments
 from workers.sandbox import Call as SandboxCall
 from workers.sandbox import Level, Limits, Sandbox
+from workers.stages.compile.edgetpu_files import disagreement
 
 pytestmark = [pytest.mark.toolchain]
 STAGE = "compile-tflite-to-edgetpu-tflite"
@@ -57,6 +60,7 @@ def test_a_compiled_model_is_read_back(tmp_path: Path) -> None:
     assert facts["compiler"]["version"] == "16.0.384591198"
     assert len(facts["compiler"]["sha256"]) == 64
     assert facts["prediction"]["predicted"] is True
+    assert facts["disagreement"] is None
     assert [b["artifact"]["dtype"] for b in found.result["contract"]["inputs"]] == ["uint8"]
     assert "edgetpu_compiler" in found.result["reproduce"]
 
@@ -68,6 +72,17 @@ def test_the_table_of_operations_is_asked_for_and_else_read_from_the_log(tmp_pat
     assert "--show_operations" in shown.result["reproduce"].split()
     row = [{"type": "CONV_2D", "count": 4, "status": "Mapped to Edge TPU"}]
     assert [each.facts["edgetpu"]["operators"] for each in (shown, logged, silent)] == [row, row, []]
+
+
+def test_a_table_that_is_not_of_the_file_is_noted() -> None:
+    """Given a file with eight operators on the CPU, and the table of one without any; a search's tables say nothing."""
+    table = "Operator  Count  Status\n\nCONV_2D  4  Mapped to Edge TPU\nARG_MAX  8  Operation not supported\n"
+    other, own = parse_compiler_log(table.partition("ARG_MAX")[0]), parse_compiler_log(table)
+    parts = [read_compiled((PAIRS / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite").read_bytes())]
+
+    assert disagreement(parts, other) == "edgetpu_compiler's table leaves 0 operators on the CPU; the file has 8 there."
+    assert disagreement(parts, own) is None
+    assert disagreement(parts, replace(other, tries=2)) is None
 
 
 def test_what_the_compiler_reports_is_kept(tmp_path: Path) -> None:
