@@ -104,6 +104,14 @@ def calibration_missing(recipe: str, model: str) -> Incompatible:
     )
 
 
+def already_quantized(recipe: str, model: str) -> Incompatible:
+    """Refuse a recipe that calibrates for a model that is integer already: no data would help."""
+    return Incompatible(
+        f"{model} is quantized already, and recipe {recipe} takes float models.",
+        remedy=f"Choose recipe {BASELINE}, which leaves a model as it is, or submit the float model.",
+    )
+
+
 def data_errors(
     calibration: ArrayFacts | None, evaluation: ArrayFacts | None, inputs: Sequence[TensorSpec]
 ) -> list[BadData]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from farm.domain.branches import Row, Steps
 from farm.domain.catalogue import Target, near_misses
-from farm.domain.data import calibration_missing, data_errors, data_free_note, data_notes
+from farm.domain.data import already_quantized, calibration_missing, data_errors, data_free_note, data_notes
 from farm.domain.errors import Failure, FarmError, Incompatible, NoLiveHost, UnknownName
 from farm.domain.facts import Format, TensorSpec
 from farm.domain.goal import OBJECTIVES, Goal, goal_errors, usual_goal
@@ -286,7 +286,8 @@ class _Context:
         if facts is None:
             raise ValueError(f"{self.model.name} was not inspected")
         if RECIPES[recipe].needs_calibration and self.model.calibration is None:
-            error = calibration_missing(recipe, self.model.name)
+            missing = calibration_missing(recipe, self.model.name)
+            error = already_quantized(recipe, self.model.name) if facts.is_quantized else missing
             return self.failed(target, runtime, recipe, error.failure)
         if (over := too_large(self.model, target, recipe)) is not None:
             return self.failed(target, runtime, recipe, over.failure)

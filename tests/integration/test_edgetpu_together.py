@@ -94,6 +94,17 @@ def test_a_model_that_comes_to_its_file_by_another_recipe_is_told_of_with_that_r
     )
 
 
+def test_an_integer_model_is_not_said_to_need_calibration_data() -> None:
+    """Given the recipe of the float model alone; then the other one's result says what keeps it out."""
+    plan = plan_of([submitted("bright"), in_float("hands")], ("int8-full-integer",))
+
+    assert isinstance(plan, Plan), plan
+    told = {one.model: one for one in plan.results if one.listed}
+    assert told["bright"].failure is not None
+    assert told["bright"].failure.message.startswith("bright is quantized already")
+    assert told["hands"].notes == (f"Not compiled together with bright: {told['bright'].failure.message}",)
+
+
 def test_each_model_gets_a_result_with_its_own_mapping_and_memory(tmp_path: Path) -> None:
     """Given two models that are integer already; their compilations run for real, comparing and measuring do not."""
     compiler, made = stand_in(tmp_path, "good"), dict[str, Answer]()
