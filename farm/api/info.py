@@ -44,7 +44,7 @@ def targets(parts: Parts, caller: User) -> list[TargetView]:
         TargetView(
             name=name,
             title=profile.title,
-            architecture=profile.architecture[0],
+            architecture=", ".join(profile.architecture),
             runtimes=sorted(profile.runtimes),
             live_hosts=[host.name for host in live if f"target.{name}" in host.serves],
             verified=profile.verified,

@@ -47,6 +47,8 @@ STATUS: dict[type[FarmError], int] = {
 }
 """The first class of an error's ancestry that stands here decides."""
 MEDIA_TYPE = "application/problem+json"
+MOST_SAID = 80
+"""Characters of a wrong value that are repeated."""
 
 
 class Refused(Exception):
@@ -102,8 +104,16 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     """Name every field that is wrong, and why."""
     if not isinstance(error, RequestValidationError):
         raise error
-    wrong = [BadRequest(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}.") for e in error.errors()]
+    wrong = [
+        BadRequest(f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}{_not(e)}.") for e in error.errors()
+    ]
     return problem(wrong or [BadRequest("The request can't be read.")])
+
+
+def _not(error: Mapping[str, Any]) -> str:
+    """Repeat a short value that is wrong."""
+    given = error.get("input")
+    return f", not {str(given)[:MOST_SAID]!a}" if isinstance(given, str | int | float) else ""
 
 
 async def _no_such_route(request: Request, error: Exception) -> JSONResponse:

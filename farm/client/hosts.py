@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from farm.client.connection import Connection
-from farm.wire.hosts import Enrolment, EnrolRequest, QuarantineRequest, SelfTestView
+from farm.wire.hosts import Enrolment, SelfTestView
 
 
 class Hosts:
@@ -16,14 +16,14 @@ class Hosts:
 
     def enroll(self, name: str, profile: str = "auto") -> Enrolment:
         """Make a place for a host; its token is in the answer and is not shown again."""
-        asked = EnrolRequest(name=name, profile=profile)
-        return Enrolment.model_validate(self._connection.post("/v1/hosts/enrolments", asked.model_dump(mode="json")))
+        asked = {"name": name, "profile": profile}
+        return Enrolment.model_validate(self._connection.post("/v1/hosts/enrolments", asked))
 
     def revoke(self, name: str) -> None:
         self._connection.post(self._path(name, "revoke"))
 
     def quarantine(self, name: str, reason: str) -> None:
-        self._connection.post(self._path(name, "quarantine"), QuarantineRequest(reason=reason).model_dump(mode="json"))
+        self._connection.post(self._path(name, "quarantine"), {"reason": reason})
 
     def release(self, name: str) -> None:
         self._connection.post(self._path(name, "release"))

@@ -83,6 +83,15 @@ def test_text_that_no_ledger_holds_is_refused(api: Api) -> None:
         assert "surrogate" in answer.json()["detail"]
 
 
+def test_a_value_that_does_not_fit_is_repeated(api: Api) -> None:
+    for name, shown in (("pi 1", "'pi 1'"), ("x" * 200, "x" * 80)):
+        answer = api.post("/hosts/enrolments", {"name": name, "profile": "auto"})
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-request")
+        assert answer.json()["detail"].startswith("name: String should match pattern")
+        assert shown in answer.json()["detail"]
+
+
 def test_a_path_or_method_that_is_not_there_is_a_problem(api: Api) -> None:
     for answer, status in ((api.client.get("/v1/nothing"), 404), (api.client.delete("/v1/health"), 405)):
         assert answer.status_code == status == answer.json()["status"]

@@ -12,7 +12,7 @@ from farm.api.join import join_script, source_archive
 from farm.cli.container import container_commands
 from farm.wire.hosts import Enrolment
 from hardware_profiles.loader import load_profiles
-from tests.farm_double import CREATED, FarmDouble, host
+from tests.farm_double import CREATED, FarmDouble, host, problem
 from tests.unit.test_cli_commands import Farm, double, farm
 
 __all__ = ["double", "farm"]
@@ -40,6 +40,15 @@ def test_enroll_prints_one_command_with_the_token_out_of_sight_of_ps(double: Far
     assert command.endswith("curl -fsS -K - http://farm.lan:8765/v1/hosts/join.sh | sh")
     assert "t0ken" not in command.partition("curl")[2], "curl's arguments are anybody's to read"
     assert subprocess.run(["sh", "-n", "-c", command], check=False).returncode == 0
+
+
+def test_a_name_that_no_host_may_have_is_the_callers_fault_in_the_farms_words(double: FarmDouble, farm: Farm) -> None:
+    double.answers["POST /v1/hosts/enrolments"] = problem(422, "bad-request", "name: String should …, not 'pi 1'.")
+
+    ran = farm("host", "enroll", "pi 1", "--profile", "raspberry-pi-5")
+
+    assert ran.code == 2
+    assert "not 'pi 1'" in ran.err
 
 
 def test_enroll_warns_of_addresses_that_no_board_reaches(double: FarmDouble, farm: Farm) -> None:
