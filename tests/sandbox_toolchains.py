@@ -56,6 +56,7 @@ def litert_torch_converts(work: Path) -> None:
     import torch
 
     model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU()).eval()
+    model[0].bias.data.fill_(4.0)  # Beyond the sum of eight weights, so that not every output is cut to zero.
     given = (torch.randn(1, 8),)
     litert_torch.convert(model, given).export(str(work / "model.tflite"))
     _say(work, float((work / "model.tflite").stat().st_size))

@@ -237,8 +237,9 @@ def test_a_tree_that_outruns_every_look_ends_with_its_run(at: Bench) -> None:
     assert not grows(running)
 
 
-@pytest.mark.root
 def test_a_tree_that_outruns_every_look_ends_when_its_supervisor_dies(at: Bench) -> None:
+    if os.geteuid() != 0 and not at.sandbox.level.has_namespaces:
+        pytest.skip("only root has a user for every slot, whom one call ends")
     at.sandbox.warm(at.environment)
     running = Running(at, "sleep_beside_a_hydra", spawns=True, threads=HEADS)
     (supervisor, *_) = processes.descendants(at.sandbox.zygote_pids()[0])
