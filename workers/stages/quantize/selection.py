@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,11 +221,9 @@ def try_each(judge: Judge, candidates: Iterable[Candidate], *, enough_db: float 
     """
     tried: dict[str, float | str] = {}
     best: Chosen | None = None
-    for candidate in candidates:
-        found = _try(judge, candidate, tried)
-        if found is not None and (best is None or found.sqnr_db > best.sqnr_db):
-            best = found
-        if best is not None and best.sqnr_db >= enough_db:
+    for found in _working(judge, candidates, tried):
+        best = found if best is None or found.sqnr_db > best.sqnr_db else best
+        if best.sqnr_db >= enough_db:
             break
     return _best(best, tried)
 
@@ -240,26 +238,25 @@ def try_coarsest(judge: Judge, candidates: Iterable[Candidate], *, enough_db: fl
     """
     tried: dict[str, float | str] = {}
     kept: Chosen | None = None
-    for candidate in candidates:
-        found = _try(judge, candidate, tried)
-        if found is not None and (kept is None or found.sqnr_db >= enough_db):
-            kept = found
-        if found is not None and found.sqnr_db < enough_db:
+    for found in _working(judge, candidates, tried):
+        kept = found if kept is None or found.sqnr_db >= enough_db else kept
+        if found.sqnr_db < enough_db:
             break
     return _best(kept, tried)
 
 
-def _try(judge: Judge, candidate: Candidate, tried: dict[str, float | str]) -> Chosen | None:
-    """Make and judge one, and write down what it reached or why it failed."""
-    path = judge.new_path()
-    try:
-        candidate.write(path)
-        found = Chosen(path, candidate.name, *judge.judge(path))
-    except ToolchainError as exc:
-        tried[candidate.name] = exc.message
-        return None
-    tried[candidate.name] = round(found.sqnr_db, 2)
-    return found
+def _working(judge: Judge, candidates: Iterable[Candidate], tried: dict[str, float | str]) -> Iterator[Chosen]:
+    """Make and judge one after the other, and write down what each reached or why it failed; yield those that work."""
+    for candidate in candidates:
+        path = judge.new_path()
+        try:
+            candidate.write(path)
+            found = Chosen(path, candidate.name, *judge.judge(path))
+        except ToolchainError as exc:
+            tried[candidate.name] = exc.message
+            continue
+        tried[candidate.name] = round(found.sqnr_db, 2)
+        yield found
 
 
 def _best(best: Chosen | None, tried: Mapping[str, float | str]) -> Chosen:
