@@ -76,7 +76,7 @@ def standing(plan: Plan, progress: Sequence[Progress], index: int, states: State
     if _is_begun(states, branch.measure):
         return CHOSEN
     rivals = _rivals(plan, result)
-    awaited = [*(_is_settled(plan, progress, rival, states) for rival in rivals)]
+    awaited = [_is_settled(plan, progress, rival, states) for rival in rivals]
     awaited += [progress[one].concluded or _is_timed(plan, progress, one, states) for one in _floats(plan, result)]
     if not all(awaited):
         return Standing(Fate.OPEN, (branch.measure,))

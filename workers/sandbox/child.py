@@ -24,9 +24,9 @@ _OPEN_FILES = 1024
 _EMULATOR_FD = _OPEN_FILES - 1
 """Of an emulated child: beyond its limit of open files, so that nothing else can ever be run from this descriptor."""
 _DATA_MARGIN_BYTES = 512 << 20
+"""Room for thread stacks and allocator arenas, which count as data before they are touched."""
 _EMULATOR_BYTES = 512 << 20
 """Room for what an emulator translates to."""
-"""Room for thread stacks and allocator arenas, which count as data before they are touched."""
 
 
 def run_child(job: Job, ready: int) -> NoReturn:
